@@ -1,0 +1,1 @@
+"""Compressors: a model rewritten into a cheaper one."""

@@ -1,0 +1,1 @@
+"""Encoders: frames to the hidden states of every layer."""

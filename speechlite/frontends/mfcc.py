@@ -1,0 +1,68 @@
+"""The ``mfcc`` frontend: cepstra with their derivatives.
+
+Shapes: B batch, T samples, S frames, F features, D model width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from speechlite.core.model import Frontend
+from speechlite.frontends.config import MfccConfig
+from speechlite.nn.cmvn import normalise_utterance
+from speechlite.nn.mfcc import MelCepstrum, add_deltas
+from speechlite.nn.projection import feature_projection
+
+__all__ = ["Mfcc"]
+
+
+class Mfcc(Frontend):
+    """Compute Kaldi's MFCC features and append deltas.
+
+    Args:
+        config: the options.
+        dim: the encoder's width, or None to leave features as they are.
+    """
+
+    def __init__(self, config: MfccConfig, *, dim: int | None) -> None:
+        super().__init__()
+        self.sample_rate = config.sample_rate
+        self.stride = config.sample_rate // 100
+        self.min_samples = config.sample_rate // 40
+        self.num_features = config.num_cepstra * (1 + config.delta_order)
+        self.delta_order = config.delta_order
+        self.normalise = config.normalise == "utterance"
+        self.cepstrum = MelCepstrum(
+            sample_rate=config.sample_rate,
+            num_mels=config.num_mels,
+            num_cepstra=config.num_cepstra,
+        )
+        self.projection = feature_projection(self.num_features, dim)
+
+    def extract(self, waves_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cepstra and their deltas.
+
+        Args:
+            waves_BT: samples in [-1, 1], zero beyond the lengths.
+            lengths_B: valid samples, int64.
+
+        Returns:
+            features (B, S, F) and the valid frames (B,).
+        """
+        features_BSF, frame_lengths_B = self.cepstrum(waves_BT, lengths_B)
+        if self.delta_order:
+            features_BSF = add_deltas(features_BSF, frame_lengths_B, order=self.delta_order)
+        if self.normalise:
+            features_BSF = normalise_utterance(features_BSF, frame_lengths_B)
+        return features_BSF, frame_lengths_B
+
+    def project(self, features_BSF: Tensor) -> Tensor:
+        """Bring features to the encoder's width.
+
+        Args:
+            features_BSF: what ``extract`` gave, masked or not.
+
+        Returns:
+            (B, S, D).
+        """
+        return self.projection(features_BSF)

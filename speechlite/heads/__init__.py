@@ -1,0 +1,1 @@
+"""Heads: hidden states to the predictions of one downstream task."""

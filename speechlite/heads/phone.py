@@ -1,0 +1,100 @@
+"""The ``phone`` head: linear classification of frames.
+
+Shapes: B batch, S frames, D model width, C classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speechlite.core.errors import DataError
+from speechlite.core.head import Head, Metric
+from speechlite.core.types import Batch, Hidden, LabelSpace, Loss
+from speechlite.heads.config import PhoneConfig
+from speechlite.metrics.accuracy import FrameAccuracy
+from speechlite.nn.layer_sum import LayerSum
+
+__all__ = ["PhoneHead"]
+
+_LARGEST_MISFIT = 3
+
+
+class PhoneHead(Head):
+    """Classify every frame by one linear layer (van den Oord et al. 2018, arXiv 1807.03748).
+
+    Args:
+        config: the options.
+        dim: width D of the hidden states.
+        num_layers: hidden states given.
+        labels: the phones; one label a frame, negative ones are not counted.
+    """
+
+    def __init__(
+        self, config: PhoneConfig, *, dim: int, num_layers: int, labels: LabelSpace
+    ) -> None:
+        super().__init__()
+        self.labels = labels
+        self.needs_all_layers = config.layer == "weighted"
+        self.layer_sum = LayerSum(num_layers, config.layer)
+        self.classifier = nn.Linear(dim, len(labels.symbols))
+
+    def _scores(self, hidden: Hidden) -> Tensor:
+        return self.classifier(self.layer_sum(hidden))
+
+    def loss(self, hidden: Hidden, batch: Batch) -> Loss:
+        """Return the cross-entropy over labelled frames.
+
+        Args:
+            hidden: hidden states of the batch.
+            batch: its frame labels.
+
+        Returns:
+            The summed cross-entropy and the number of frames.
+
+        Raises:
+            DataError: if an utterance has more than 3 labels more or fewer than frames.
+        """
+        labels = batch.labels[self.labels.stream]
+        misfit_B = (labels.lengths.to(hidden.lengths.device) - hidden.lengths).abs()
+        if int(misfit_B.max()) > _LARGEST_MISFIT:
+            row = int(misfit_B.argmax())
+            raise DataError(
+                f"utterance {batch.ids[row]} has {int(labels.lengths[row])} {self.labels.stream} "
+                f"labels for {int(hidden.lengths[row])} frames",
+                remedy="make labels at the frontend's frame rate",
+            )
+        scores_BSC = self._scores(hidden)
+        frames = min(scores_BSC.shape[1], labels.values.shape[1])
+        reference_BS = labels.values[:, :frames].clone()
+        valid = torch.minimum(labels.lengths, hidden.lengths.to(labels.lengths.device))
+        positions_S = torch.arange(frames, device=valid.device)
+        reference_BS[positions_S >= valid[:, None]] = -1
+        counted_BS = reference_BS >= 0
+        total = functional.cross_entropy(
+            scores_BSC[:, :frames][counted_BS], reference_BS[counted_BS], reduction="sum"
+        )
+        return Loss(sum=total, weight=counted_BS.sum().float())
+
+    def predict(self, hidden: Hidden) -> list[Tensor]:
+        """Return the best class of every frame.
+
+        Args:
+            hidden: hidden states of a batch.
+
+        Returns:
+            int64 tensors (S,), one an utterance, cut to its length.
+        """
+        best_BS = self._scores(hidden).argmax(-1)
+        return [
+            best_S[:length] for best_S, length in zip(best_BS, hidden.lengths.tolist(), strict=True)
+        ]
+
+    def metric(self) -> Metric:
+        """Return frame accuracy.
+
+        Returns:
+            The metric.
+        """
+        return FrameAccuracy(self.labels.stream)

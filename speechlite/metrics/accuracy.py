@@ -1,0 +1,54 @@
+"""Frame accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from speechlite.core.head import Metric, UtteranceScore
+from speechlite.core.types import Batch
+
+__all__ = ["FrameAccuracy"]
+
+
+class FrameAccuracy(Metric):
+    """Count correctly classified frames.
+
+    Args:
+        stream: label stream with one class a frame; negative labels are not counted.
+    """
+
+    name = "acc"
+    higher_is_better = True
+    scorer = "speechlite.frame_accuracy 1"
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+
+    def score(self, predictions: Sequence[Tensor], batch: Batch) -> list[UtteranceScore]:
+        """Score the predictions of one batch.
+
+        Args:
+            predictions: int64 tensors (S,), one an utterance.
+            batch: the batch with its frame labels.
+
+        Returns:
+            Correct and counted frames of each utterance.
+        """
+        labels = batch.labels[self.stream]
+        scores = []
+        for row, predicted_S in enumerate(predictions):
+            reference_S = labels.values[row, : len(predicted_S)].to(predicted_S.device)
+            counted_S = reference_S >= 0
+            correct = torch.logical_and(predicted_S == reference_S, counted_S).sum()
+            scores.append(
+                UtteranceScore(
+                    id=batch.ids[row],
+                    speaker=batch.speakers[row],
+                    numerator=float(correct),
+                    denominator=float(counted_S.sum()),
+                )
+            )
+        return scores

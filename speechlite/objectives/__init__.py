@@ -1,0 +1,1 @@
+"""Objectives: a training signal from a model and a batch."""
