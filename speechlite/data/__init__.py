@@ -1,0 +1,1 @@
+"""Sound, data directories, batches and labels; importing this package loads no torch."""

@@ -1,0 +1,1 @@
+"""Corpora as Kaldi-style directories: the synthetic mini corpus and LibriSpeech."""
