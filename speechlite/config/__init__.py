@@ -1,0 +1,1 @@
+"""Configuration: YAML and overrides to typed values."""

@@ -1,0 +1,203 @@
+"""The options of each stage, as frozen dataclasses; components carry their own options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "STAGES",
+    "Choice",
+    "CompressConfig",
+    "EvaluateConfig",
+    "HeadTrainingOptions",
+    "OptimizerOptions",
+    "PretrainConfig",
+    "PretrainDataOptions",
+    "ProfileConfig",
+    "TaskOptions",
+    "TrainerOptions",
+]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Hold a chosen component with its options.
+
+    Args:
+        kind: the component's kind.
+        name: its registered name; ``distribution/name`` where the bare one is ambiguous.
+        options: its own frozen config dataclass.
+    """
+
+    kind: str
+    name: str
+    options: Any
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """Options of Adam and its noam schedule (Vaswani et al. 2017, section 5.3)."""
+
+    learning_rate: float = 1.0e-3
+    """Peak learning rate, reached at the end of warm-up; above 0."""
+    warmup_steps: int = 8000
+    """Optimiser steps of linear warm-up; at least 1. Afterwards the rate falls as step ** -0.5."""
+    beta1: float = 0.9
+    """Decay of the first moment."""
+    beta2: float = 0.98
+    """Decay of the second moment."""
+    epsilon: float = 1.0e-9
+    """Term in Adam's denominator."""
+    weight_decay: float = 0.0
+    """L2 penalty, added to the gradient as in Adam."""
+    clip_norm: float = 5.0
+    """Largest gradient norm of a step; 0 leaves gradients as they are."""
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """How long, how precisely and on what to train."""
+
+    max_steps: int = 1_000_000
+    """Optimiser steps of the whole run."""
+    seed: int = 1
+    """Seed of everything random: initial weights, order, masks, dropout."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged into one optimiser step."""
+    precision: str = "32-true"
+    """Lightning's name of a precision: 32-true, bf16-mixed or 16-mixed."""
+    accelerator: str = "auto"
+    """Lightning's name of an accelerator: auto, cpu or gpu."""
+    devices: int = 1
+    """Processes, one a device; several of them train by DistributedDataParallel."""
+    num_nodes: int = 1
+    """Machines, each with ``devices`` processes."""
+    threads: int = 0
+    """CPU threads of a process; 0 takes all cores."""
+    workers: int = 0
+    """Processes that load batches; 0 loads them in the training process."""
+    log_every_steps: int = 20
+    """Steps between two entries of the loggers."""
+    validate_every_steps: int = 1000
+    """Steps between two passes over the validation data; the best model is kept."""
+    checkpoint_every_steps: int = 1000
+    """Steps between two checkpoints for resuming."""
+
+
+@dataclass(frozen=True)
+class PretrainDataOptions:
+    """Which speech to train on, and how to cut it into batches."""
+
+    train: list[str] = field(default_factory=list)
+    """Kaldi-style directories to train on."""
+    valid: list[str] = field(default_factory=list)
+    """Kaldi-style directories to choose the best model on."""
+    features: str | None = None
+    """Directory that ``speechlite data dump`` wrote features to; None computes them each time."""
+    batch_seconds: float = 120.0
+    """Most audio of a batch, over all processes, in seconds."""
+    max_seconds: float = 36.5
+    """Longest utterance; longer ones are cut at random in training. Above 0."""
+    min_seconds: float = 0.1
+    """Shortest utterance; shorter ones are left out and counted."""
+    num_buckets: int = 20
+    """Duration buckets from which batches are drawn."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Options of ``speechlite pretrain``."""
+
+    frontend: Choice
+    encoder: Choice
+    objective: Choice
+    data: PretrainDataOptions = field(default_factory=PretrainDataOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    trainer: TrainerOptions = field(default_factory=TrainerOptions)
+
+
+@dataclass(frozen=True)
+class CompressConfig:
+    """Options of ``speechlite compress``."""
+
+    compressor: Choice
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What a downstream task is: data, labels, metric, version."""
+
+    name: str = "phone"
+    """Name of the task in records and tables."""
+    version: str = "1"
+    """Changes whenever numbers before and after must not be compared."""
+    labels: str = "phones"
+    """Label stream: phones (one a frame) or characters (from text)."""
+    train: list[str] = field(default_factory=list)
+    """Kaldi-style directories to train the head on."""
+    dev: list[str] = field(default_factory=list)
+    """Directories to choose the best head on."""
+    test: list[str] = field(default_factory=list)
+    """Directories to score once, with the chosen head."""
+    label_files: list[str] = field(default_factory=list)
+    """Files of frame labels, one line an utterance; empty takes ``phone_labels`` in each split."""
+    symbols: str | None = None
+    """File of ``symbol id`` lines; None takes ``phones.txt`` beside the first label file."""
+
+
+@dataclass(frozen=True)
+class HeadTrainingOptions:
+    """How to train a head on a frozen model."""
+
+    learning_rate: float = 1.0e-3
+    """Constant learning rate of Adam."""
+    max_steps: int = 2000
+    """Optimiser steps."""
+    batch_seconds: float = 120.0
+    """Most audio of a batch in seconds."""
+    validate_every_steps: int = 200
+    """Steps between two scores of the dev data; the best head is kept."""
+    clip_norm: float = 1.0
+    """Largest gradient norm of a step; 0 leaves gradients as they are."""
+    num_layers: int | None = None
+    """Layers that the frozen model executes (shallow-layer inference); None means all."""
+    cache_gigabytes: float = 4.0
+    """Memory for the frozen model's outputs; beyond it they are computed anew each time."""
+    seed: int = 1
+    """Seed of the head's weights and of the order."""
+    threads: int = 0
+    """CPU threads; 0 takes all cores."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Options of ``speechlite evaluate``."""
+
+    head: Choice
+    task: TaskOptions = field(default_factory=TaskOptions)
+    training: HeadTrainingOptions = field(default_factory=HeadTrainingOptions)
+
+
+@dataclass(frozen=True)
+class ProfileConfig:
+    """Options of ``speechlite profile``."""
+
+    audio_seconds: list[float] = field(default_factory=lambda: [2.0, 5.0, 10.0, 20.0])
+    """Lengths at which multiply-accumulates are counted."""
+    rtf_seconds: float = 10.0
+    """Length of the utterance whose real-time factor is measured."""
+    repeats: int = 15
+    """Timed passes after the warm-up ones."""
+    warmup: int = 3
+    """Passes before timing starts."""
+    threads: int = 1
+    """CPU threads while timing."""
+
+
+STAGES = {
+    "pretrain": PretrainConfig,
+    "compress": CompressConfig,
+    "evaluate": EvaluateConfig,
+    "profile": ProfileConfig,
+}

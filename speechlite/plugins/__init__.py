@@ -1,0 +1,1 @@
+"""Discovery, registry and listing of plugins."""
