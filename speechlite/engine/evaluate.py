@@ -1,0 +1,273 @@
+"""Evaluate a frozen model on a task: train the head, choose it on dev, score test once.
+
+The loop is a plain one: a head on cached hidden states trains in seconds to minutes, where
+Lightning's restarts and processes have nothing to offer.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from speechlite.config.schema import EvaluateConfig
+from speechlite.core.errors import ConfigError
+from speechlite.core.head import Head, UtteranceScore
+from speechlite.core.model import SpeechModel
+from speechlite.core.types import LabelSpace, stateless_seed
+from speechlite.data.order import BatchOrder, Position
+from speechlite.data.reader import UtteranceReader
+from speechlite.engine.build import build_head
+from speechlite.engine.frozen import FrozenModel
+from speechlite.engine.labels import read_labels
+from speechlite.engine.pretrain import set_threads
+from speechlite.engine.progress import track
+from speechlite.engine.splits import Split, check_features, frame_grid, open_features, read_split
+from speechlite.plugins.registry import Registry
+
+__all__ = ["Evaluation", "SplitScore", "evaluate"]
+
+
+@dataclass(frozen=True)
+class SplitScore:
+    """Hold the scores of one split.
+
+    Args:
+        split: the split.
+        metric: name of the metric.
+        unit: its unit.
+        higher_is_better: its direction.
+        scorer: name and version of what counted.
+        scores: one score an utterance.
+    """
+
+    split: Split
+    metric: str
+    unit: str
+    higher_is_better: bool
+    scorer: str
+    scores: tuple[UtteranceScore, ...]
+
+    @property
+    def value(self) -> float:
+        """Ratio of the sums, in percent."""
+        total = sum(score.denominator for score in self.scores)
+        return 100.0 * sum(score.numerator for score in self.scores) / max(total, 1.0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Hold what evaluating a model on a task gave.
+
+    Args:
+        tests: one score a test directory.
+        dev: the score by which the head was chosen.
+        best_step: its step.
+        seconds: time spent on the frozen pass and the head.
+        train: the split that the head was trained on.
+    """
+
+    tests: tuple[SplitScore, ...]
+    dev: float
+    best_step: int
+    seconds: float
+    train: Split
+
+
+def evaluate(
+    config: EvaluateConfig,
+    model: SpeechModel,
+    registry: Registry,
+    *,
+    features: Path | None = None,
+    description: str = "evaluate",
+) -> Evaluation:
+    """Train a head on a frozen model and score it.
+
+    Args:
+        config: the options.
+        model: the model.
+        registry: where the head is looked up.
+        features: directory of cached features made by the model's frontend; None computes them.
+        description: what progress bars say.
+
+    Returns:
+        Scores of every test directory.
+
+    Raises:
+        ConfigError: if a split is not named.
+        DataError: if data or labels are not usable.
+    """
+    started = time.perf_counter()
+    set_threads(config.training.threads)
+    splits = _read_splits(config, model)
+    labels, rows = read_labels(config.task, splits)
+    reader = _reader(splits, model, features, {labels.stream: rows})
+    torch.manual_seed(stateless_seed(config.training.seed, "head"))
+    frozen, head = _frozen_and_head(config, model, registry, reader=reader, labels=labels)
+    for split in splits.values():
+        frozen.fill(_order(split, config), f"{description}: {split.name}")
+    run = _HeadTraining(head, frozen, config, splits)
+    run.train(description)
+    tests = tuple(run.score(splits[name]) for name in splits if name.startswith("test"))
+    return Evaluation(
+        tests=tests,
+        dev=run.best_value,
+        best_step=run.best_step,
+        seconds=time.perf_counter() - started,
+        train=splits["train"],
+    )
+
+
+def _read_splits(config: EvaluateConfig, model: SpeechModel) -> dict[str, Split]:
+    task, grid = config.task, frame_grid(model.frontend)
+    for name in ("train", "dev", "test"):
+        if not getattr(task, name):
+            raise ConfigError(
+                f"task.{name} names no data directory",
+                remedy=f"set task.{name}=[DIRECTORY,...]",
+            )
+    need_text = task.labels == "characters"
+    splits = {
+        name: read_split(getattr(task, name), grid, need_text=need_text)
+        for name in ("train", "dev")
+    }
+    for number, directory in enumerate(task.test):
+        splits[f"test{number}"] = read_split([directory], grid, need_text=need_text)
+    return splits
+
+
+def _reader(
+    splits: Mapping[str, Split],
+    model: SpeechModel,
+    features: Path | None,
+    labels: Mapping[str, Mapping[str, np.ndarray]],
+) -> UtteranceReader:
+    utterances = {
+        name: utterance for split in splits.values() for name, utterance in split.utterances.items()
+    }
+    stores = None
+    if features is not None:
+        opened = [open_features(features, split) or [] for split in splits.values()]
+        stores = [store for group in opened for store in group]
+        check_features(stores, model.spec.frontend)
+    return UtteranceReader(utterances, frame_grid(model.frontend), stores, labels=labels)
+
+
+def _frozen_and_head(
+    config: EvaluateConfig,
+    model: SpeechModel,
+    registry: Registry,
+    *,
+    reader: UtteranceReader,
+    labels: LabelSpace,
+) -> tuple[FrozenModel, Head]:
+    depth = config.training.num_layers
+    states = 1 + (model.num_layers if depth is None else depth)
+    head = build_head(config.head, registry, dim=model.dim, num_layers=states, labels=labels)
+    frozen = FrozenModel(
+        model,
+        reader,
+        num_layers=depth,
+        last_only=not head.needs_all_layers,
+        cache_bytes=config.training.cache_gigabytes * 1e9,
+    )
+    return frozen, head
+
+
+def _order(split: Split, config: EvaluateConfig, *, shuffle: bool = False) -> BatchOrder:
+    return BatchOrder(
+        split.durations,
+        batch_seconds=max(config.training.batch_seconds, *split.durations.values()),
+        num_buckets=20,
+        seed=config.training.seed,
+        shuffle=shuffle,
+    )
+
+
+class _HeadTraining:
+    """Train a head and keep the weights that are best on dev."""
+
+    def __init__(
+        self,
+        head: Head,
+        frozen: FrozenModel,
+        config: EvaluateConfig,
+        splits: Mapping[str, Split],
+    ) -> None:
+        self.head = head
+        self.frozen = frozen
+        self.config = config
+        self.splits = splits
+        self.metric = head.metric()
+        self.best_step = 0
+        self.best_value = float("nan")
+
+    def train(self, description: str) -> None:
+        """Train for all steps, then take the best weights.
+
+        Args:
+            description: what the progress bar says.
+        """
+        options = self.config.training
+        adam = torch.optim.Adam(self.head.parameters(), lr=options.learning_rate)
+        best = copy.deepcopy(self.head.state_dict())
+        stream = _order(self.splits["train"], self.config, shuffle=True).stream(Position(0, 0))
+        with track(f"{description}: head", options.max_steps) as tracker:
+            for step in range(1, options.max_steps + 1):
+                self._step(adam, next(stream)[1], step)
+                last = step == options.max_steps
+                if last or step % options.validate_every_steps == 0:
+                    if self._is_better(self.score(self.splits["dev"]).value):
+                        self.best_step = step
+                        best = copy.deepcopy(self.head.state_dict())
+                tracker.update(step, f"dev {self.metric.name} {self.best_value:.2f}")
+        self.head.load_state_dict(best)
+
+    def _step(self, adam: torch.optim.Adam, names: tuple[str, ...], step: int) -> None:
+        options = self.config.training
+        self.head.train()
+        torch.manual_seed(stateless_seed(options.seed, "head", step))
+        batch, hidden = self.frozen.read(names)
+        loss = self.head.loss(hidden, batch)
+        adam.zero_grad()
+        (loss.sum / loss.weight.clamp(min=1.0)).backward()
+        if options.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.head.parameters(), options.clip_norm)
+        adam.step()
+
+    def _is_better(self, value: float) -> bool:
+        gain = value - self.best_value if self.metric.higher_is_better else self.best_value - value
+        if self.best_step and not gain > 0:
+            return False
+        self.best_value = value
+        return True
+
+    def score(self, split: Split) -> SplitScore:
+        """Score the head on a split.
+
+        Args:
+            split: the split.
+
+        Returns:
+            Its scores, in order of utterance ids.
+        """
+        self.head.eval()
+        scores: list[UtteranceScore] = []
+        with torch.no_grad():
+            for names in _order(split, self.config).epoch(0):
+                batch, hidden = self.frozen.read(names)
+                scores += self.metric.score(self.head.predict(hidden), batch)
+        return SplitScore(
+            split=split,
+            metric=self.metric.name,
+            unit=self.metric.unit,
+            higher_is_better=self.metric.higher_is_better,
+            scorer=self.metric.scorer,
+            scores=tuple(sorted(scores, key=lambda score: score.id)),
+        )

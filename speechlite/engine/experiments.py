@@ -1,0 +1,232 @@
+"""A recipe's experiments: which systems are pretrained, compressed and evaluated as which rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechlite.config.safe_yaml import load_yaml
+from speechlite.core.errors import ConfigError, UsageError
+
+__all__ = ["Experiment", "Experiments", "Row", "System", "read_experiments", "read_seeds"]
+
+NO_CHAIN = "none"
+_REMEDY = "see the comments at the head of the file for its form"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Name a row of a table that an experiment fills.
+
+    Args:
+        table: the table, as the paper calls it.
+        row: the row, as the paper calls it.
+        layer: inference layers, in tables that list them; else None.
+    """
+
+    table: str
+    row: str
+    layer: str | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """Name a model before compression.
+
+    Args:
+        name: its name; part of its directory.
+        overrides: options that differ from the primary file.
+        trained: False for features alone, which need no pretraining.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    trained: bool
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Join a system and a chain of compressors with the rows that they fill.
+
+    Args:
+        id: what the command line calls it.
+        system: the model before compression.
+        chain: name of the chain; ``none`` for no compression.
+        steps: overrides of each compression.
+        rows: rows of tables.
+    """
+
+    id: str
+    system: System
+    chain: str
+    steps: tuple[tuple[str, ...], ...]
+    rows: tuple[Row, ...]
+
+    def directory(self, exp_dir: Path, seed: int) -> Path:
+        """Return where a seed of this system goes.
+
+        Args:
+            exp_dir: directory of the sweep.
+            seed: the seed.
+
+        Returns:
+            ``<exp_dir>/<system>/seed<seed>``.
+        """
+        return exp_dir / self.system.name / f"seed{seed}"
+
+    def model_directory(self, exp_dir: Path, seed: int) -> Path:
+        """Return the checkpoint that is evaluated.
+
+        Args:
+            exp_dir: directory of the sweep.
+            seed: the seed.
+
+        Returns:
+            A model directory below ``directory``.
+        """
+        stage = "pretrain" if self.chain == NO_CHAIN else self.chain
+        return self.directory(exp_dir, seed) / stage / "model"
+
+
+@dataclass(frozen=True)
+class Experiments:
+    """Hold all experiments of a recipe.
+
+    Args:
+        recipe: name for records.
+        all: experiments by id, in the order of the file.
+        default: ids that run when none are named.
+        path: the file.
+    """
+
+    recipe: str
+    all: Mapping[str, Experiment]
+    default: tuple[str, ...]
+    path: Path
+
+    def select(self, text: str | None) -> list[Experiment]:
+        """Return the experiments that a command line names.
+
+        Args:
+            text: ids joined by commas, ``all``, or None for the default ones.
+
+        Returns:
+            Experiments in the order of the file.
+
+        Raises:
+            UsageError: if an id is unknown.
+        """
+        names = list(self.default) if text is None else [name for name in text.split(",") if name]
+        if names == ["all"]:
+            return list(self.all.values())
+        unknown = [name for name in names if name not in self.all]
+        if unknown or not names:
+            raise UsageError(
+                f"unknown experiments {unknown}" if unknown else "no experiment is named",
+                remedy=f"choose among {', '.join(self.all)}, or all",
+                path=self.path,
+            )
+        return [experiment for key, experiment in self.all.items() if key in names]
+
+
+def read_seeds(text: str) -> list[int]:
+    """Return the seeds that a command line names.
+
+    Args:
+        text: integers joined by commas.
+
+    Returns:
+        The seeds.
+
+    Raises:
+        UsageError: if one is not a non-negative integer, or stands twice.
+    """
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() for part in parts) or len(set(parts)) < len(parts):
+        raise UsageError(
+            f"seeds {text!r}, expected different non-negative integers joined by commas",
+            remedy="write for example --seeds 1,2,3",
+        )
+    return [int(part) for part in parts]
+
+
+def read_experiments(path: Path) -> Experiments:
+    """Read a recipe's experiments.
+
+    Args:
+        path: a YAML file with ``recipe``, ``systems``, ``chains``, ``experiments``, ``default``.
+
+    Returns:
+        The experiments.
+
+    Raises:
+        ConfigError: if the file does not have that form.
+    """
+    content = load_yaml(path)
+    expected = {"recipe", "systems", "chains", "experiments", "default"}
+    if not isinstance(content, dict) or set(content) != expected:
+        raise ConfigError(f"expected the keys {sorted(expected)}", remedy=_REMEDY, path=path)
+    systems = {name: _system(name, body, path) for name, body in content["systems"].items()}
+    chains = {name: _steps(name, body, path) for name, body in content["chains"].items()}
+    experiments = {
+        str(key): _experiment(str(key), body, systems, chains, path)
+        for key, body in content["experiments"].items()
+    }
+    default = tuple(str(name) for name in content["default"])
+    unknown = [name for name in default if name not in experiments]
+    if unknown:
+        raise ConfigError(f"default names unknown {unknown}", remedy=_REMEDY, path=path)
+    return Experiments(str(content["recipe"]), experiments, default, path)
+
+
+def _system(name: str, body: Any, path: Path) -> System:
+    if not isinstance(body, dict) or not set(body) <= {"overrides", "trained"}:
+        raise ConfigError(
+            f"system {name} has {body!r}, expected overrides and trained",
+            remedy=_REMEDY,
+            path=path,
+        )
+    overrides = _strings(body.get("overrides", []), f"systems.{name}.overrides", path)
+    return System(name, overrides, bool(body.get("trained", True)))
+
+
+def _steps(name: str, body: Any, path: Path) -> tuple[tuple[str, ...], ...]:
+    if not isinstance(body, list) or not body or name == NO_CHAIN:
+        raise ConfigError(
+            f"chain {name} has {body!r}, expected a list of compressions, each a list of options",
+            remedy=_REMEDY,
+            path=path,
+        )
+    return tuple(_strings(step, f"chains.{name}", path) for step in body)
+
+
+def _strings(value: Any, key: str, path: Path) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(
+            f"{key} is {value!r}, expected a list of strings", remedy=_REMEDY, path=path
+        )
+    return tuple(value)
+
+
+def _experiment(
+    key: str,
+    body: Any,
+    systems: Mapping[str, System],
+    chains: Mapping[str, tuple[tuple[str, ...], ...]],
+    path: Path,
+) -> Experiment:
+    chain = body.get("chain", NO_CHAIN) if isinstance(body, dict) else None
+    try:
+        system = systems[body["system"]]
+        steps = () if chain == NO_CHAIN else chains[str(chain)]
+        rows = tuple(
+            Row(row["table"], row["row"], str(row["layer"]) if "layer" in row else None)
+            for row in body["rows"]
+        )
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"experiment {key} lacks or misnames {error}", remedy=_REMEDY, path=path
+        ) from None
+    return Experiment(key, system, str(chain), steps, rows)

@@ -1,0 +1,269 @@
+"""Run the experiments of a recipe, one stage at a time, in one process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechlite.config.compose import compose, to_mapping
+from speechlite.config.schema import EvaluateConfig, PretrainConfig, ProfileConfig
+from speechlite.core.errors import DataError
+from speechlite.core.types import stateless_seed
+from speechlite.data.atomic import replace_file
+from speechlite.engine.build import build_model, model_spec
+from speechlite.engine.checkpoint import checkpoint_sha256, load_model, save_model
+from speechlite.engine.compress import compress_checkpoint
+from speechlite.engine.directories import own_directory
+from speechlite.engine.evaluate import evaluate
+from speechlite.engine.experiments import NO_CHAIN, Experiment
+from speechlite.engine.layer_analysis import analyse_layers
+from speechlite.engine.pretrain import pretrain
+from speechlite.engine.profile import profile
+from speechlite.engine.progress import say
+from speechlite.engine.records import environment, write_record
+from speechlite.engine.stamps import Stamp
+from speechlite.plugins.registry import Registry
+
+__all__ = ["Sweep", "profile_once"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Join what all experiments of a run have in common.
+
+    Args:
+        recipe: name for records.
+        exp_dir: directory of the sweep.
+        seeds: seeds of pretraining and heads.
+        config_dir: folder of the recipe's YAML files.
+        overrides: options from the command line, after those of the experiments.
+        registry: where components are looked up.
+    """
+
+    recipe: str
+    exp_dir: Path
+    seeds: Sequence[int]
+    config_dir: Path
+    overrides: Sequence[str]
+    registry: Registry
+
+    def pretrain(self, experiments: Sequence[Experiment], config_name: str) -> None:
+        """Pretrain every system once a seed.
+
+        Args:
+            experiments: what the systems are taken from.
+            config_name: primary file of pretraining.
+        """
+        systems = {item.system.name: item for item in experiments}
+        runs = [(item, seed) for item in systems.values() for seed in self.seeds]
+        configs = [self._pretrain_config(*run, config_name) for run in runs]
+        for (item, seed), config in zip(runs, configs, strict=True):
+            directory = item.directory(self.exp_dir, seed) / "pretrain"
+            if item.system.trained:
+                pretrain(config, directory, self.registry)
+            else:
+                self._build_untrained(config, directory, seed)
+
+    def _pretrain_config(self, item: Experiment, seed: int, config_name: str) -> PretrainConfig:
+        config: PretrainConfig = compose(
+            "pretrain",
+            registry=self.registry,
+            config_dir=self.config_dir,
+            config_name=config_name,
+            overrides=[*item.system.overrides, *self.overrides, f"trainer.seed={seed}"],
+        )
+        return config
+
+    def _build_untrained(self, config: PretrainConfig, directory: Path, seed: int) -> None:
+        spec = model_spec(config.frontend, config.encoder)
+        stamp = Stamp.of({**asdict(spec), "seed": seed}, [])
+        with own_directory(directory):
+            if stamp.reason_to_run(directory) is None:
+                return
+            torch.manual_seed(stateless_seed(seed, "weights"))
+            save_model(build_model(spec, self.registry), directory / "model")
+            facts = {"seconds": 0.0, "steps": 0, "epochs": 0.0, "audio_hours_seen": 0.0}
+            with replace_file(directory / "training.json") as stream:
+                stream.write(json.dumps(facts).encode())
+            stamp.write(directory, outputs=["model", "training.json"])
+
+    def compress(self, experiments: Sequence[Experiment]) -> None:
+        """Carry out every chain once a seed.
+
+        Args:
+            experiments: what the chains are taken from.
+        """
+        for item in experiments:
+            for seed in self.seeds:
+                self._compress_one(item, seed)
+
+    def _compress_one(self, item: Experiment, seed: int) -> None:
+        base = item.directory(self.exp_dir, seed)
+        source = base / "pretrain" / "model"
+        for number, step in enumerate(item.steps, start=1):
+            config = compose(
+                "compress", registry=self.registry, config_dir=self.config_dir, overrides=step
+            )
+            last = number == len(item.steps)
+            directory = base / (item.chain if last else f"{item.chain}.step{number}")
+            source = compress_checkpoint(config, source, directory, self.registry)
+
+    def evaluate(
+        self,
+        experiments: Sequence[Experiment],
+        config_names: Sequence[str],
+        *,
+        features: Path | None,
+    ) -> None:
+        """Evaluate every experiment on every task once a seed.
+
+        Args:
+            experiments: what to evaluate.
+            config_names: primary files of the tasks.
+            features: directory of cached features, used by models with a matching frontend.
+        """
+        configs = [
+            compose(
+                "evaluate",
+                registry=self.registry,
+                config_dir=self.config_dir,
+                config_name=name,
+                overrides=self.overrides,
+            )
+            for name in config_names
+        ]
+        runs = [(item, seed) for seed in self.seeds for item in experiments]
+        for number, (item, seed) in enumerate(runs, start=1):
+            for config in configs:
+                training = replace(config.training, seed=seed)
+                label = f"[{number}/{len(runs)}] {item.id} seed {seed} {config.task.name}"
+                self._evaluate_one(item, seed, replace(config, training=training), features, label)
+
+    def _evaluate_one(
+        self,
+        item: Experiment,
+        seed: int,
+        config: EvaluateConfig,
+        features: Path | None,
+        label: str,
+    ) -> None:
+        source = item.model_directory(self.exp_dir, seed)
+        directory = item.directory(self.exp_dir, seed) / item.chain / "results"
+        directory = directory / f"{item.id}-{config.task.name}"
+        data = [Path(name) for name in config.task.train + config.task.dev + config.task.test]
+        rows = [asdict(row) for row in item.rows]
+        stamp = Stamp.of({**to_mapping(config), "rows": rows}, [source, *data])
+        with own_directory(directory):
+            reason = stamp.reason_to_run(directory)
+            if reason is None:
+                say(f"{label}: up to date")
+                return
+            say(f"{label}: {reason}")
+            self._write_records(item, seed, config, features, label, source, directory, stamp)
+
+    def _write_records(
+        self,
+        item: Experiment,
+        seed: int,
+        config: EvaluateConfig,
+        features: Path | None,
+        label: str,
+        source: Path,
+        directory: Path,
+        stamp: Stamp,
+    ) -> None:
+        started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        model = load_model(source, self.registry)
+        cost = profile_once(source, model, ProfileConfig())
+        if item.chain == NO_CHAIN and model.num_layers > 1:
+            analyse_layers(model, source, config.task.dev)
+        cost["train"] = _training_cost(item.directory(self.exp_dir, seed) / "pretrain")
+        for old in directory.glob("record*"):
+            old.unlink()
+        result = evaluate(
+            config,
+            model,
+            self.registry,
+            features=_usable(features, model.spec.frontend),
+            description=label,
+        )
+        names = []
+        for number, row in enumerate(item.rows, start=1):
+            identity = {
+                "recipe": self.recipe,
+                "experiment": item.id,
+                "row": row.row,
+                "table": row.table,
+                "layer": row.layer,
+                "model": item.system.name,
+                "model_sha256": checkpoint_sha256(source),
+                "chain": item.chain,
+                "seed": seed,
+                "started": started,
+            }
+            record = write_record(
+                directory,
+                f"record{number}",
+                result,
+                config=config,
+                identity=identity,
+                cost=cost,
+                inputs=stamp.inputs,
+                registry=self.registry,
+            )
+            names.append(record.name)
+        stamp.write(directory, outputs=names)
+
+
+def _usable(features: Path | None, frontend: Any) -> Path | None:
+    # features of another frontend than the model's are no use to it
+    for index in sorted(features.glob("*/features.json")) if features is not None else []:
+        facts = json.loads(index.read_text(encoding="utf-8"))["facts"]
+        return features if facts["frontend"] == dict(frontend) else None
+    return None
+
+
+def _training_cost(directory: Path) -> dict[str, Any]:
+    path = directory / "training.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DataError(
+            "is missing or unreadable", remedy="run the pretrain stage again", path=path
+        ) from None
+    wanted = ("seconds", "steps", "epochs", "seconds_per_epoch", "audio_hours_seen", "device")
+    return {key: facts.get(key) for key in (*wanted, "threads", "best_step")}
+
+
+def profile_once(source: Path, model: Any, config: ProfileConfig) -> dict[str, Any]:
+    """Profile a checkpoint, or take its profile from an earlier run on this machine.
+
+    Args:
+        source: the checkpoint; the profile lies beside it.
+        model: the loaded model.
+        config: what to measure.
+
+    Returns:
+        The cost section of a record.
+    """
+    path = source.parent / "profile.json"
+    facts = {
+        "config": asdict(config),
+        "model": checkpoint_sha256(source),
+        "device": environment()["device_fingerprint"],
+    }
+    if path.is_file():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("made_with") == facts:
+            cost: dict[str, Any] = content["cost"]
+            return cost
+    cost = profile(model, config, source)
+    with replace_file(path) as stream:
+        stream.write(json.dumps({"made_with": facts, "cost": cost}, indent=1).encode())
+    return cost
