@@ -6,6 +6,80 @@ from speechlite import Component, hookimpl
 
 __all__ = ["speechlite_components"]
 
+COMPONENTS = (
+    Component(
+        kind="frontend",
+        name="fbank_pitch",
+        target="speechlite.frontends.fbank_pitch:FbankPitch",
+        config="speechlite.frontends.config:FbankPitchConfig",
+        summary="80 log-mel filterbanks and 3 pitch features",
+    ),
+    Component(
+        kind="frontend",
+        name="fbank",
+        target="speechlite.frontends.fbank:Fbank",
+        config="speechlite.frontends.config:FbankConfig",
+        summary="log-mel filterbanks",
+    ),
+    Component(
+        kind="frontend",
+        name="mfcc",
+        target="speechlite.frontends.mfcc:Mfcc",
+        config="speechlite.frontends.config:MfccConfig",
+        summary="mel-frequency cepstral coefficients with deltas",
+    ),
+    Component(
+        kind="encoder",
+        name="conformer",
+        target="speechlite.encoders.conformer:ConformerEncoder",
+        config="speechlite.encoders.config:ConformerConfig",
+        summary="conformer layers, which may share parameters and stop early",
+    ),
+    Component(
+        kind="encoder",
+        name="transformer",
+        target="speechlite.encoders.transformer:TransformerEncoder",
+        config="speechlite.encoders.config:TransformerConfig",
+        summary="transformer layers, which may share parameters and stop early",
+    ),
+    Component(
+        kind="encoder",
+        name="identity",
+        target="speechlite.encoders.identity:IdentityEncoder",
+        config="speechlite.encoders.config:IdentityConfig",
+        summary="no layers: hidden states are the features themselves",
+    ),
+    Component(
+        kind="objective",
+        name="reconstruction",
+        target="speechlite.objectives.reconstruction:Reconstruction",
+        config="speechlite.objectives.config:ReconstructionConfig",
+        summary="L1 reconstruction of masked features",
+    ),
+    Component(
+        kind="compressor",
+        name="depth",
+        target="speechlite.compressors.depth:Depth",
+        config="speechlite.compressors.config:DepthConfig",
+        summary="keep the first layers only",
+    ),
+    Component(
+        kind="head",
+        name="phone",
+        target="speechlite.heads.phone:PhoneHead",
+        config="speechlite.heads.config:PhoneConfig",
+        summary="a phone for every frame, scored by accuracy",
+    ),
+    Component(
+        kind="head",
+        name="ctc",
+        target="speechlite.heads.ctc:CtcHead",
+        config="speechlite.heads.config:CtcConfig",
+        summary="characters by CTC, scored by word error rate",
+    ),
+)
+"""One record a component, as strings."""
+
 
 @hookimpl
 def speechlite_components() -> tuple[Component, ...]:
@@ -14,75 +88,4 @@ def speechlite_components() -> tuple[Component, ...]:
     Returns:
         One record a component.
     """
-    return (
-        Component(
-            kind="frontend",
-            name="fbank_pitch",
-            target="speechlite.frontends.fbank_pitch:FbankPitch",
-            config="speechlite.frontends.config:FbankPitchConfig",
-            summary="80 log-mel filterbanks and 3 pitch features",
-        ),
-        Component(
-            kind="frontend",
-            name="fbank",
-            target="speechlite.frontends.fbank:Fbank",
-            config="speechlite.frontends.config:FbankConfig",
-            summary="log-mel filterbanks",
-        ),
-        Component(
-            kind="frontend",
-            name="mfcc",
-            target="speechlite.frontends.mfcc:Mfcc",
-            config="speechlite.frontends.config:MfccConfig",
-            summary="mel-frequency cepstral coefficients with deltas",
-        ),
-        Component(
-            kind="encoder",
-            name="conformer",
-            target="speechlite.encoders.conformer:ConformerEncoder",
-            config="speechlite.encoders.config:ConformerConfig",
-            summary="conformer layers, which may share parameters and stop early",
-        ),
-        Component(
-            kind="encoder",
-            name="transformer",
-            target="speechlite.encoders.transformer:TransformerEncoder",
-            config="speechlite.encoders.config:TransformerConfig",
-            summary="transformer layers, which may share parameters and stop early",
-        ),
-        Component(
-            kind="encoder",
-            name="identity",
-            target="speechlite.encoders.identity:IdentityEncoder",
-            config="speechlite.encoders.config:IdentityConfig",
-            summary="no layers: hidden states are the features themselves",
-        ),
-        Component(
-            kind="objective",
-            name="reconstruction",
-            target="speechlite.objectives.reconstruction:Reconstruction",
-            config="speechlite.objectives.config:ReconstructionConfig",
-            summary="L1 reconstruction of masked features",
-        ),
-        Component(
-            kind="compressor",
-            name="depth",
-            target="speechlite.compressors.depth:Depth",
-            config="speechlite.compressors.config:DepthConfig",
-            summary="keep the first layers only",
-        ),
-        Component(
-            kind="head",
-            name="phone",
-            target="speechlite.heads.phone:PhoneHead",
-            config="speechlite.heads.config:PhoneConfig",
-            summary="a phone for every frame, scored by accuracy",
-        ),
-        Component(
-            kind="head",
-            name="ctc",
-            target="speechlite.heads.ctc:CtcHead",
-            config="speechlite.heads.config:CtcConfig",
-            summary="characters by CTC, scored by word error rate",
-        ),
-    )
+    return COMPONENTS

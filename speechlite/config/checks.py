@@ -32,12 +32,12 @@ def check_content(document: Document, cls: type[Any], *, where: str) -> None:
         if keys == ("defaults",):
             continue
         try:
-            check_option(cls, keys, value, where=where)
+            check_option(cls, keys, value=value, where=where)
         except ConfigError as error:
             raise placed(document, keys, error) from None
 
 
-def check_option(cls: type[Any], keys: tuple[str, ...], value: Any, *, where: str) -> None:
+def check_option(cls: type[Any], keys: tuple[str, ...], *, value: Any, where: str) -> None:
     """Refuse a value that an option cannot take.
 
     Args:
@@ -60,7 +60,7 @@ def check_option(cls: type[Any], keys: tuple[str, ...], value: Any, *, where: st
     if len(keys) > 1:
         if not is_dataclass(hint):
             raise unknown_option(".".join((path, *keys[1:])), key=keys[1], known=[])
-        check_option(hint, keys[1:], value, where=path)  # type: ignore[arg-type]
+        check_option(hint, keys[1:], value=value, where=path)  # type: ignore[arg-type]
     elif not _is_deferred(value):
         _check_value(hint, value, path)
 
@@ -109,7 +109,7 @@ def placed(document: Document, keys: tuple[str, ...], error: ConfigError) -> Con
 def _check_value(hint: Any, value: Any, path: str) -> None:
     if is_dataclass(hint) and isinstance(value, Mapping):
         for key, inner in value.items():
-            check_option(hint, (str(key),), inner, where=path)  # type: ignore[arg-type]
+            check_option(hint, (str(key),), value=inner, where=path)  # type: ignore[arg-type]
     elif not _holds_deferred(value):
         convert(hint, value, where=path)
 

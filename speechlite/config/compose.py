@@ -143,7 +143,7 @@ def _composed(
             config = hydra_compose(ROOT, overrides=[option.text for option in options])
         _refuse_missing(sorted(OmegaConf.missing_keys(config)))
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException, RecursionError) as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise _translated(error) from None
     return dict(plain)  # type: ignore[arg-type]
 
@@ -171,8 +171,6 @@ def _refuse_missing(keys: Sequence[str]) -> None:
 
 
 def _translated(error: Exception) -> ConfigError:
-    if isinstance(error, RecursionError):
-        return ConfigError("interpolations refer to each other", remedy="write one of them out")
     key = getattr(error, "full_key", None)
     reason = next(iter(str(error).splitlines()), type(error).__name__)
     where = f"{key}: " if key else ""

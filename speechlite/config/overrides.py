@@ -62,12 +62,12 @@ def check_overrides(
         top = override.keys[0]
         if top in selections:
             cls = selections[top].options_class
-            check_option(cls, override.keys[1:], override.value, where=top)
+            check_option(cls, override.keys[1:], value=override.value, where=top)
         elif top not in option_types(schema):
             known = list(option_types(schema))
             raise unknown_option(".".join(override.keys), key=top, known=known)
         else:
-            check_option(schema, override.keys, override.value, where="")
+            check_option(schema, override.keys, value=override.value, where="")
 
 
 def _parse(text: str) -> Override:

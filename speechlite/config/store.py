@@ -100,12 +100,24 @@ def _store_selection(store: Any, kind: str, selection: Selection, *, spelling: s
     The bare name serves here: a composition has one component a kind, and no preset has its name.
     """
     below = selection.component.name
-    node = {"name": spelling, **default_values(selection.options_class)}
-    store.store(group=kind, name=below, node=node)
+    options = _with_open_mappings(default_values(selection.options_class), selection.options_class)
+    store.store(group=kind, name=below, node={"name": spelling, **options})
     for document in reversed(selection.chain):
         content = {"defaults": [below, "_self_"], **_without_defaults(document)}
         store.store(group=kind, name=document.path.stem, node=content)
         below = document.path.stem
+
+
+def _with_open_mappings(values: dict[str, Any], cls: type[Any]) -> dict[str, Any]:
+    """Let options of type dict take new keys, which Hydra refuses elsewhere."""
+    from omegaconf import DictConfig
+
+    return {
+        key: DictConfig(value, flags={"struct": False})
+        if isinstance(value, dict) and not dataclasses.is_dataclass(option_types(cls)[key])
+        else value
+        for key, value in values.items()
+    }
 
 
 def _without_defaults(document: Document) -> dict[str, Any]:

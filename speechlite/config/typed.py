@@ -247,10 +247,10 @@ def _is_scalar(hint: Any) -> bool:
 def _convert_collection(hint: Any, value: Any, where: str) -> Any:
     kind, arguments = get_origin(hint) or hint, get_args(hint)
     if kind is dict:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             raise _mismatch(hint, value, where)
         inner = arguments[1] if arguments else Any
-        return {k: convert(inner, v, where=_join(where, str(k))) for k, v in value.items()}
+        return {k: convert(inner, v, where=_join(where, k)) for k, v in value.items()}
     if not isinstance(value, (list, tuple)):
         raise _mismatch(hint, value, where)
     inners = _element_types(kind, arguments, len(value))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from lhotse import CutSet, MonoCut
 from lhotse.dataset import DynamicBucketingSampler
 
@@ -59,7 +61,7 @@ class BatchOrder:
             )
         self.durations = dict(durations)
         self.batch_seconds = batch_seconds
-        self.num_buckets = max(1, min(num_buckets, len(durations) // 2, _distinct(durations)))
+        self.bins = _bins(durations, num_buckets)
         self.seed = seed
         self.shuffle = shuffle
 
@@ -76,15 +78,19 @@ class BatchOrder:
             MonoCut(id=name, start=0.0, duration=round(seconds, 6), channel=0)
             for name, seconds in self.durations.items()
         )
-        sampler = DynamicBucketingSampler(
-            cuts,
-            max_duration=self.batch_seconds,
-            num_buckets=self.num_buckets,
-            shuffle=self.shuffle,
-            seed=self.seed,
-            world_size=1,
-            rank=0,
-        )
+        with warnings.catch_warnings():
+            # it advises lazy reading, which is for manifests that do not fit into memory
+            warnings.filterwarnings("ignore", message=".*eagerly read CutSet.*")
+            sampler = DynamicBucketingSampler(
+                cuts,
+                max_duration=self.batch_seconds,
+                num_buckets=len(self.bins) + 1,
+                duration_bins=self.bins,
+                shuffle=self.shuffle,
+                seed=self.seed,
+                world_size=1,
+                rank=0,
+            )
         sampler.set_epoch(epoch)
         for batch in sampler:
             yield tuple(cut.id for cut in batch)
@@ -107,5 +113,10 @@ class BatchOrder:
             epoch += 1
 
 
-def _distinct(durations: Mapping[str, float]) -> int:
-    return len({round(seconds, 2) for seconds in durations.values()})
+def _bins(durations: Mapping[str, float], num_buckets: int) -> list[float]:
+    # edges of buckets with equal amounts of audio; lhotse's own estimate needs many durations
+    ordered = np.sort(np.fromiter(durations.values(), dtype=float))
+    share = np.cumsum(ordered) / ordered.sum()
+    wanted = np.arange(1, num_buckets) / num_buckets
+    edges = ordered[np.searchsorted(share, wanted).clip(max=len(ordered) - 1)]
+    return sorted({float(edge) for edge in edges if edge < ordered[-1]}) or [float(ordered[-1])]

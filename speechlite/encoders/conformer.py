@@ -12,6 +12,7 @@ from speechlite.core.types import Hidden
 from speechlite.encoders.config import ConformerConfig
 from speechlite.nn.attention import RelativeSelfAttention
 from speechlite.nn.convolution import ConformerConvolution
+from speechlite.nn.dropout import Dropout
 from speechlite.nn.feedforward import FeedForward
 from speechlite.nn.lengths import padding_mask, zero_beyond
 from speechlite.nn.positional import relative_positions
@@ -63,7 +64,7 @@ class ConformerLayer(nn.Module):
         self.feedforward_norm = nn.LayerNorm(dim)
         self.feedforward = FeedForward(dim, inner_dim, activation="swish", dropout=dropout)
         self.final_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, frames_BSD: Tensor, positions_PD: Tensor, valid_BS: Tensor | None) -> Tensor:
         """Return the layer's output.
@@ -112,7 +113,7 @@ class ConformerEncoder(Encoder):
             config.layers,
             share_parameters=config.share_parameters,
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.final_norm = nn.LayerNorm(config.dim)
 
     def forward(

@@ -11,6 +11,7 @@ from speechlite.core.model import Encoder
 from speechlite.core.types import Hidden
 from speechlite.encoders.config import TransformerConfig
 from speechlite.nn.attention import SelfAttention
+from speechlite.nn.dropout import Dropout
 from speechlite.nn.feedforward import FeedForward
 from speechlite.nn.lengths import padding_mask, zero_beyond
 from speechlite.nn.positional import absolute_positions
@@ -46,7 +47,7 @@ class TransformerLayer(nn.Module):
         self.attention = SelfAttention(dim, num_heads, dropout=attention_dropout)
         self.feedforward_norm = nn.LayerNorm(dim)
         self.feedforward = FeedForward(dim, inner_dim, activation=activation, dropout=dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, frames_BSD: Tensor, valid_BS: Tensor | None) -> Tensor:
         """Return the layer's output.
@@ -87,7 +88,7 @@ class TransformerEncoder(Encoder):
             config.layers,
             share_parameters=config.share_parameters,
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.final_norm = nn.LayerNorm(config.dim)
 
     def forward(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import warnings
 from collections.abc import Callable, Iterator
@@ -107,6 +108,7 @@ def fit(
     checkpoints = directory / "checkpoints"
     steps = _Steps(checkpoints, module, validate)
     resume = latest_checkpoint(checkpoints)
+    logging.getLogger("lightning").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Lightning's advice on workers and loggers does not apply to a loader of whole batches
         warnings.filterwarnings("ignore", module="lightning")

@@ -205,8 +205,7 @@ def row_name(record: Result) -> str:
 def _rows_of(name: str, records: Sequence[Result], *, split_layers: bool) -> list[Runs]:
     by_layer: dict[str, list[Result]] = {}
     for record in records:
-        layer = text_of(record, "layer")
-        by_layer.setdefault(layer, []).append(record)
+        by_layer.setdefault(text_of(record, "layer"), []).append(record)
     if not split_layers and not _has_two_layers_of_a_task(records):
         by_layer = {"": list(records)}
     rows = []
@@ -239,9 +238,8 @@ def _variants(records: Sequence[Result]) -> list[list[Result]]:
     return variants
 
 
-def _run_order(record: Result) -> tuple[str, str, str, str]:
-    keys = ("task", "seed", "ended", "run_id")
-    return tuple(text_of(record, key) for key in keys)  # type: ignore[return-value]
+def _run_order(record: Result) -> tuple[str, ...]:
+    return tuple(text_of(record, key) for key in ("task", "seed", "ended", "run_id"))
 
 
 def _latest(records: Sequence[Result]) -> tuple[tuple[Result, ...], tuple[str, ...]]:
@@ -260,10 +258,9 @@ def _latest(records: Sequence[Result]) -> tuple[tuple[Result, ...], tuple[str, .
     return tuple(ordered), tuple(notes)
 
 
-def _preference(record: Result) -> tuple[bool, str, str, str]:
+def _preference(record: Result) -> tuple[bool | str, ...]:
     is_done = record.identity.get("status") == "done"
-    dates = (text_of(record, "ended"), text_of(record, "started"), text_of(record, "run_id"))
-    return (is_done, *dates)
+    return (is_done, *(text_of(record, key) for key in ("ended", "started", "run_id")))
 
 
 def describe_status(record: Result) -> str:

@@ -215,8 +215,8 @@ def _difference_lines(
     if difference.low is not None and difference.high is not None:
         low, high = (number(v, column, signed=True) for v in (difference.low, difference.high))
         lines.append(f"[{low}, {high}]")
-    better = f"P(better) {difference.probability_of_improvement:.2f}"
-    lines.append(f"{better}, p {_p(difference.p_holm)}")
+    lines.append(f"P(better) {difference.probability_of_improvement:.2f}")
+    lines.append(f"p {_p(difference.p_holm)}")
     baseline = {seed for r in block.rows if r.name == block.baseline for seed in r.seeds}
     if set(difference.seeds) != baseline | set(row.seeds):
         lines.append(f"on seed {', '.join(difference.seeds)}")

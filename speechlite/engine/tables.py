@@ -160,7 +160,8 @@ def _column_width(grid: Grid, index: int) -> int:
         for line in row[index].lines
     ]
     widest = max([*words, *lines], default=1)
-    return min(widest, _MAX_NAME) if index == 0 else widest + 1
+    # headings break between words: below nine characters that makes them tall
+    return min(widest, _MAX_NAME) if index == 0 else max(widest + 1, 9)
 
 
 def _rich_table(grid: Grid, part: list[int]) -> Table:
@@ -172,7 +173,7 @@ def _rich_table(grid: Grid, part: list[int]) -> Table:
             Text(clean(grid.header[index].lines[0])),
             justify="left" if grid.header[index].kind == "name" else "right",
             overflow="fold",
-            min_width=_column_width(grid, index) if index else None,
+            width=_column_width(grid, index) if index else None,
         )
     for row in grid.rows:
         table.add_row(*(_rich_cell(row[index]) for index in part))

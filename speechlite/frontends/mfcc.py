@@ -10,7 +10,8 @@ from torch import Tensor
 from speechlite.core.model import Frontend
 from speechlite.frontends.config import MfccConfig
 from speechlite.nn.cmvn import normalise_utterance
-from speechlite.nn.mfcc import MelCepstrum, add_deltas
+from speechlite.nn.mfcc import Mfcc as MelCepstrum
+from speechlite.nn.mfcc import add_deltas
 from speechlite.nn.projection import feature_projection
 
 __all__ = ["Mfcc"]
@@ -34,8 +35,8 @@ class Mfcc(Frontend):
         self.normalise = config.normalise == "utterance"
         self.cepstrum = MelCepstrum(
             sample_rate=config.sample_rate,
+            num_ceps=config.num_cepstra,
             num_mels=config.num_mels,
-            num_cepstra=config.num_cepstra,
         )
         self.projection = feature_projection(self.num_features, dim)
 

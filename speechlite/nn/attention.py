@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechlite.nn.dropout import drop
+
 __all__ = ["RelativeSelfAttention", "SelfAttention", "shift_relative"]
 
 
@@ -22,6 +24,35 @@ def _split_heads(values_BSD: Tensor, num_heads: int) -> Tensor:
 def _merge_heads(values_BHSK: Tensor) -> Tensor:
     # (B, H, S, K) -> (B, S, H * K)
     return values_BHSK.transpose(1, 2).flatten(2)
+
+
+def _attend(
+    query_BHSK: Tensor,
+    key_BHSK: Tensor,
+    value_BHSK: Tensor,
+    bias_BHSS: Tensor | None,
+    valid_BS: Tensor | None,
+    *,
+    dropout: float,
+) -> Tensor:
+    mask_B11S = None if valid_BS is None else valid_BS[:, None, None, :]
+    trained_bias = bias_BHSS is not None and bias_BHSS.requires_grad
+    if query_BHSK.device.type == "cpu" and (dropout or trained_bias):
+        # the fused kernel does neither; torch's own fallback is slower than these lines
+        scores_BHSS = (query_BHSK * query_BHSK.shape[-1] ** -0.5) @ key_BHSK.mT
+        if bias_BHSS is not None:
+            scores_BHSS = scores_BHSS + bias_BHSS
+        if mask_B11S is not None:
+            scores_BHSS = scores_BHSS.masked_fill(~mask_B11S, -math.inf)
+        weights_BHSS = scores_BHSS.softmax(-1)
+        return (drop(weights_BHSS, dropout) if dropout else weights_BHSS) @ value_BHSK
+    if bias_BHSS is not None:
+        if mask_B11S is not None:
+            bias_BHSS = bias_BHSS.masked_fill(~mask_B11S, -math.inf)
+        mask_B11S = bias_BHSS
+    return functional.scaled_dot_product_attention(
+        query_BHSK, key_BHSK, value_BHSK, attn_mask=mask_B11S, dropout_p=dropout
+    )
 
 
 class SelfAttention(nn.Module):
@@ -56,9 +87,8 @@ class SelfAttention(nn.Module):
             _split_heads(linear(frames_BSD), self.num_heads)
             for linear in (self.query, self.key, self.value)
         )
-        mask = None if valid_BS is None else valid_BS[:, None, None, :]
-        attended_BHSK = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
+        attended_BHSK = _attend(
+            query, key, value, None, valid_BS, dropout=self.dropout if self.training else 0.0
         )
         return self.output(_merge_heads(attended_BHSK))
 
@@ -101,15 +131,13 @@ class RelativeSelfAttention(nn.Module):
             _split_heads(linear(frames_BSD), self.num_heads)
             for linear in (self.query, self.key, self.value)
         )
-        bias_BHSS = self._position_scores(query, positions_PD)
-        if valid_BS is not None:
-            bias_BHSS = bias_BHSS.masked_fill(~valid_BS[:, None, None, :], -math.inf)
-        attended_BHSK = functional.scaled_dot_product_attention(
+        attended_BHSK = _attend(
             query + self.content_bias[:, None].to(query.dtype),
             key,
             value,
-            attn_mask=bias_BHSS,
-            dropout_p=self.dropout if self.training else 0.0,
+            self._position_scores(query, positions_PD),
+            valid_BS,
+            dropout=self.dropout if self.training else 0.0,
         )
         return self.output(_merge_heads(attended_BHSK))
 

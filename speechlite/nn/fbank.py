@@ -1,12 +1,12 @@
 """Log-mel filterbank features as Kaldi defines them, for whole batches.
 
 Shapes: B batch, T samples, S frames, F mel bins, R utterances of one block, N samples of one block,
-    K frequency bins.
+K frequency bins or samples of a padded frame.
 
 Each utterance is cut to its own length before anything is computed, so neither padding nor the
 other utterances of a batch can change a feature. The work runs over blocks of frames that stay in
 cache: pre-emphasis over the samples, one pass that windows the overlapping frames, one real FFT,
-    and a mel product that skips the empty part of the filters.
+and a mel product that skips the empty part of the filters.
 """
 
 from __future__ import annotations

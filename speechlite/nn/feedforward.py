@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from speechlite.nn.dropout import Dropout
+
 __all__ = ["ACTIVATIONS", "FeedForward"]
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "swish": nn.SiLU}
@@ -26,7 +28,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.expand = nn.Linear(dim, inner_dim)
         self.activation = ACTIVATIONS[activation]()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.contract = nn.Linear(inner_dim, dim)
 
     def forward(self, frames_BSD: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Kaldi's pitch features for whole batches.
 
 Shapes: B batch, T samples, S frames, M measured lags, L lags of the tracker's grid, N samples of
-    one utterance.
+one utterance.
 
 The algorithm is that of Ghahremani et al. 2014, "A pitch extraction algorithm tuned for automatic
 speech recognition", with the defaults of Kaldi's compute-kaldi-pitch-feats and

@@ -1,11 +1,10 @@
 """The normalised cross-correlation (NCCF) that Kaldi's pitch tracker reads.
 
 Shapes: N samples of one utterance, R samples after resampling, S frames, W samples of a widened
-    frame, M measured lags,
-L lags of the tracker's grid, Q samples of a filter.
+frame, M measured lags, L lags of the tracker's grid, Q samples of a filter.
 
 The definitions are those of Ghahremani et al. 2014, "A pitch extraction algorithm tuned for
-automatic speech recognition", section 3, with the constants of Kaldi's compute-kaldi-pitch-feats.
+automatic speech recognition", with the constants of Kaldi's compute-kaldi-pitch-feats.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Shapes: B batch, S frames.
 
-The formulas are those of Ghahremani et al. 2014, section 4, with the constants of Kaldi's
-process-kaldi-pitch-feats.
+The formulas are those of Ghahremani et al. 2014, "A pitch extraction algorithm tuned for
+automatic speech recognition", with the constants of Kaldi's process-kaldi-pitch-feats.
 """
 
 from __future__ import annotations

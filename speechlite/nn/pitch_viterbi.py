@@ -2,8 +2,8 @@
 
 Shapes: B batch, S frames, L states.
 
-The transition cost is quadratic in the number of states that are jumped over, Eq. 6 of Ghahremani
-et al. 2014. Every jump is tried, so the path is the exact optimum. The forward pass keeps the
+The transition cost is quadratic in the number of states that are jumped over, as in Ghahremani et
+al. 2014. Every jump is tried, so the path is the exact optimum. The forward pass keeps the
 minima alone; the states that they came from are found again on the way back, for the one path that
 is needed.
 """

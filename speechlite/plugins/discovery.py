@@ -69,7 +69,7 @@ def notify_result(discovery: Discovery, result: Mapping[str, Any]) -> tuple[str,
     for plugin in discovery.plugins:
         try:
             plugin.manager.hook.speechlite_result(result=copy.deepcopy(dict(result)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001
+        except (Exception, SystemExit) as error:
             cause = one_line_cause(error)
             failures.append(f"plugin {plugin.distribution} failed in speechlite_result: {cause}")
     return tuple(failures)

@@ -84,7 +84,7 @@ def load_plugin(entry_point: EntryPoint) -> LoadedPlugin | BrokenPlugin:
             commands = _offered(manager, "speechlite_commands", Command)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 (SystemExit at import is real)
+    except BaseException as error:  # SystemExit at import is real
         return BrokenPlugin(*names, cause=one_line_cause(error), trace=_trace(error))
     seconds = time.perf_counter() - started
     if seconds > SLOW_SECONDS:

@@ -212,7 +212,7 @@ class Registry:
             function = getattr(importlib.import_module(module), attribute)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 (SystemExit at import is real)
+        except BaseException as error:  # SystemExit at import is real
             cause = f"command {command.name!r} cannot be imported: {one_line_cause(error)}"
             raise PluginError(cause, remedy=remedy) from error
         if not callable(function):
@@ -258,7 +258,7 @@ class Registry:
             return getattr(importlib.import_module(module), attribute)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 (SystemExit at import is real)
+        except BaseException as error:  # SystemExit at import is real
             cause = f"{path} cannot be imported: {one_line_cause(error)}"
             raise self._at_fault(component, cause) from error
 

@@ -53,7 +53,8 @@ class GruLayer(nn.Module):
         read_BSD, _ = pad_packed_sequence(
             self.recurrent(packed)[0], batch_first=True, total_length=frames_BSD.shape[1]
         )
-        return frames_BSD + self.dropout(self.project(read_BSD))
+        added_BSD: Tensor = self.dropout(self.project(read_BSD))
+        return frames_BSD + added_BSD
 
 
 class GruEncoder(Encoder):

@@ -77,7 +77,8 @@ class MeanLinearHead(Head):
     def _scores(self, hidden: Hidden) -> Tensor:
         # Hidden states are zero beyond the lengths, so a plain sum is the sum of valid frames.
         sums_BD = self.layer_sum(hidden).sum(1)
-        return self.classifier(sums_BD / hidden.lengths.clamp(min=1)[:, None])
+        scores_BC: Tensor = self.classifier(sums_BD / hidden.lengths.clamp(min=1)[:, None])
+        return scores_BC
 
     def loss(self, hidden: Hidden, batch: Batch) -> Loss:
         """Return the cross-entropy of the utterances.
