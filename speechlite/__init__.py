@@ -11,3 +11,4 @@ __all__ = ["Component", "__version__", "hookimpl"]
 __version__ = "0.1.0"
 
 hookimpl = HookimplMarker("speechlite")
+"""Marks a function of a plugin as the implementation of the hook of its name."""

@@ -97,7 +97,11 @@ def _names(text: str) -> list[str]:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    preparers = {"mini": _prepare_mini, "librispeech": _prepare_librispeech, "kaldi": _prepare_kaldi}
+    preparers = {
+        "mini": _prepare_mini,
+        "librispeech": _prepare_librispeech,
+        "kaldi": _prepare_kaldi,
+    }
     directories = preparers[args.corpus](args)
     from speechlite.data.corpora.sample_rate import convert_sample_rate
 
@@ -140,9 +144,7 @@ def _prepare_librispeech(args: argparse.Namespace) -> list[Path]:
     root = args.librispeech_root or args.corpus_root
     if args.download:
         download_librispeech(root, subsets=subsets)
-    return prepare_librispeech(
-        root, args.out_dir, subsets=subsets, alignments=args.alignments
-    )
+    return prepare_librispeech(root, args.out_dir, subsets=subsets, alignments=args.alignments)
 
 
 def _prepare_kaldi(args: argparse.Namespace) -> list[Path]:

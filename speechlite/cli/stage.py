@@ -39,9 +39,7 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--exp_dir", type=Path, default=Path("exp"), help="directory of the sweep")
 
 
-def open_sweep(
-    args: argparse.Namespace, registry: Registry
-) -> tuple[Sweep, list[Experiment]]:
+def open_sweep(args: argparse.Namespace, registry: Registry) -> tuple[Sweep, list[Experiment]]:
     """Return the sweep that a command line asks for.
 
     Args:

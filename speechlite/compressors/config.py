@@ -21,3 +21,12 @@ class DepthConfig:
             raise ConfigError(
                 f"layers={self.layers}, expected at least 1", remedy="change compressor.layers"
             )
+
+    @classmethod
+    def tiny(cls) -> DepthConfig:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls(layers=2)

@@ -110,11 +110,17 @@ class PretrainConfig:
     """Options of ``speechlite pretrain``."""
 
     frontend: Choice
+    """Waveform to frames."""
     encoder: Choice
+    """Frames to hidden states."""
     objective: Choice
+    """The training signal."""
     data: PretrainDataOptions = field(default_factory=PretrainDataOptions)
+    """What to train on."""
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    """How weights are updated."""
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
+    """How long, how precisely and on what machine."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ class CompressConfig:
     """Options of ``speechlite compress``."""
 
     compressor: Choice
+    """The rewrite to carry out."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +182,11 @@ class EvaluateConfig:
     """Options of ``speechlite evaluate``."""
 
     head: Choice
+    """Hidden states to predictions."""
     task: TaskOptions = field(default_factory=TaskOptions)
+    """What to predict, on which data."""
     training: HeadTrainingOptions = field(default_factory=HeadTrainingOptions)
+    """How the head is trained."""
 
 
 @dataclass(frozen=True)
@@ -201,3 +211,4 @@ STAGES = {
     "evaluate": EvaluateConfig,
     "profile": ProfileConfig,
 }
+"""The options of each stage, by the name of its verb."""

@@ -10,6 +10,7 @@ from speechlite.core.errors import PluginError
 __all__ = ["KINDS", "Component"]
 
 KINDS = ("frontend", "encoder", "objective", "compressor", "head")
+"""Every kind of component; each has a contract in ``speechlite.core``."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

@@ -65,6 +65,9 @@ class Head(nn.Module, ABC):
 
     needs_all_layers: bool = True
     """False where the last hidden state is all it looks at; only that one is then kept."""
+    label_layout: str = "sequence"
+    """What its labels belong to: ``frame``, ``sequence`` (shorter than the frames, in order) or
+    ``utterance`` (one label each)."""
 
     @abstractmethod
     def loss(self, hidden: Hidden, batch: Batch) -> Loss:

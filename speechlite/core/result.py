@@ -12,6 +12,7 @@ from speechlite.core.errors import DataError
 __all__ = ["SCHEMA", "Measure", "Result", "incomparable_because"]
 
 SCHEMA = "speechlite.result/1"
+"""Name and version of the form of a record; readers refuse another one."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from speechlite.data.table_checks import MAX_SECONDS
 __all__ = ["AudioInfo", "Wave", "read_info", "read_wave", "resample", "write_flac"]
 
 Wave = npt.NDArray[np.float32]
+"""Samples in [-1, 1] of one channel (T,)."""
 
 MIN_SAMPLE_RATE = 4_000
 MAX_SAMPLE_RATE = 192_000

@@ -37,9 +37,7 @@ def label_frames(directories: Sequence[Path]) -> list[Path]:
     for path in aligned:
         utterances = {item.id: item for item in read_datadir(path).utterances}
         reader = UtteranceReader(utterances, _KALDI_FRAMES)
-        frames = {
-            name: _KALDI_FRAMES.num_frames(reader.num_samples(name)) for name in utterances
-        }
+        frames = {name: _KALDI_FRAMES.num_frames(reader.num_samples(name)) for name in utterances}
         out = path / "phone_labels"
         write_phone_labels(path / "phones.ctm", frames, out, phones=phones)
         written.append(out)

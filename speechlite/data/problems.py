@@ -31,7 +31,11 @@ class Problem:
         return str(self.error())
 
     def error(self) -> DataError:
-        """Return the problem as the error that stops a program."""
+        """Return the problem as the error that stops a program.
+
+        Returns:
+            The error, not raised.
+        """
         return DataError(self.cause, remedy=self.remedy, path=self.path, line=self.line)
 
 

@@ -154,9 +154,7 @@ class UtteranceReader:
         for store in self.features or ():
             if name in store:
                 return store.read(name, start, frames)
-        raise DataError(
-            f"utterance {name} has no features", remedy="run the features stage again"
-        )
+        raise DataError(f"utterance {name} has no features", remedy="run the features stage again")
 
     def _read_wave(self, name: str, start: int, frames: int | None) -> Tensor:
         utterance = self.utterances[name]

@@ -20,8 +20,9 @@ __all__ = [
 ]
 
 MAX_SECONDS = 36_000.0
-# Tables of durations are rounded to two decimals at the coarsest, which can add up over two.
+"""Longest recording that is accepted."""
 SECONDS_TOLERANCE = 0.02
+"""Most that two durations may differ: tables are rounded to two decimals at the coarsest."""
 # Aligners work in frames, whose last one may reach past the sound.
 _ALIGNMENT_TOLERANCE = 0.05
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?")

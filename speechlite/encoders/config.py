@@ -69,6 +69,15 @@ class ConformerConfig:
                 remedy="change encoder.kernel_size or encoder.feedforward",
             )
 
+    @classmethod
+    def tiny(cls) -> ConformerConfig:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls(dim=32, layers=3, heads=2, feedforward=64, kernel_size=5)
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -102,6 +111,15 @@ class TransformerConfig:
                 "gelu or swish, and a positive inner width",
                 remedy="change encoder.activation or encoder.feedforward",
             )
+
+    @classmethod
+    def tiny(cls) -> TransformerConfig:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls(dim=32, layers=3, heads=2, feedforward=64)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ _CHUNK_DRAWS = 2_000_000
 _REMEDY = "score both models again on the same split with the same scorer"
 
 Floats = NDArray[np.float64]
+"""Array of double precision."""
 Scores = Mapping[str, tuple[str, float, float]]
+"""``(speaker, numerator, denominator)`` by utterance id."""
 
 
 def read_scores(scores: Iterable[Any]) -> Scores:

@@ -108,9 +108,7 @@ def build_head(
     return head
 
 
-def replay_edits(
-    model: SpeechModel, edits: tuple[Edit, ...], registry: Registry
-) -> SpeechModel:
+def replay_edits(model: SpeechModel, edits: tuple[Edit, ...], registry: Registry) -> SpeechModel:
     """Carry recorded compressions out again, in order.
 
     Args:

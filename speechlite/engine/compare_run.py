@@ -14,6 +14,7 @@ from speechlite.engine.tables import to_csv, to_latex, to_markdown, to_terminal
 __all__ = ["FORMATS", "comparison_figures", "run_compare"]
 
 FORMATS = ("terminal", "markdown", "csv", "latex")
+"""Forms in which a comparison can be printed."""
 
 
 def run_compare(

@@ -201,10 +201,10 @@ class Comparison:
     resamples: int = 10_000
 
     def cells(self) -> Iterator[tuple[Block, Row, Column, Cell]]:
-        """Return every cell with its block, row and column.
+        """Give every cell with its block, row and column.
 
-        Returns:
-            An iterator, block by block and row by row.
+        Yields:
+            A cell with its place, block by block and row by row.
         """
         for block in self.blocks:
             for row in block.rows:

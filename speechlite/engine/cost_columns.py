@@ -52,6 +52,7 @@ COSTS = (
     _cost("memory", "peak memory", "MB", "peak_memory.bytes", 1e6),
     _cost("bytes", "on disk", "MB", "storage.bytes_on_disk", 1e6, "storage"),
 )
+"""Every cost that a table can show, in the order of its columns."""
 
 
 def cost_cells(rows: Sequence[Runs], *, baseline: str | None) -> list[list[Cell]]:

@@ -24,7 +24,7 @@ from speechlite.data.order import BatchOrder, Position
 from speechlite.data.reader import UtteranceReader
 from speechlite.engine.build import build_head
 from speechlite.engine.frozen import FrozenModel
-from speechlite.engine.labels import read_labels
+from speechlite.engine.labels import LAYOUTS, read_labels
 from speechlite.engine.pretrain import set_threads
 from speechlite.engine.progress import track
 from speechlite.engine.splits import Split, check_features, frame_grid, open_features, read_split
@@ -170,6 +170,12 @@ def _frozen_and_head(
     depth = config.training.num_layers
     states = 1 + (model.num_layers if depth is None else depth)
     head = build_head(config.head, registry, dim=model.dim, num_layers=states, labels=labels)
+    if head.label_layout != LAYOUTS[config.task.labels]:
+        raise ConfigError(
+            f"head {config.head.name} wants one label a {head.label_layout}, task.labels="
+            f"{config.task.labels} gives one a {LAYOUTS[config.task.labels]}",
+            remedy="choose a head and a label stream that belong together",
+        )
     frozen = FrozenModel(
         model,
         reader,

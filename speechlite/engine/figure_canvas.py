@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["COLOURS", "MARKERS", "WIDTH", "canvas", "line_style", "svg_text"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A7A00")
+"""Line colours that the colour-blind can tell apart."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""Line markers, in the order of the colours."""
 _SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "axes.grid": True,
@@ -37,6 +39,7 @@ _SETTINGS: Mapping[str, Any] = MappingProxyType(
     }
 )
 WIDTH = 8.0
+"""Width of a figure in inches."""
 
 
 def line_style(index: int) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from speechlite.data.corpora.phone_labels import read_phone_labels, read_phones
 from speechlite.data.tokenizer import CharacterTokenizer
 from speechlite.engine.splits import Split
 
-__all__ = ["read_labels"]
+__all__ = ["LAYOUTS", "read_labels"]
 
-_STREAMS = ("phones", "characters")
+LAYOUTS = {"phones": "frame", "characters": "sequence"}
+"""What the labels of each stream belong to, as in ``Head.label_layout``."""
 
 
 def read_labels(
@@ -40,14 +41,12 @@ def read_labels(
     if task.labels == "characters":
         return _characters(splits)
     raise ConfigError(
-        f"task.labels={task.labels!r}, expected one of {list(_STREAMS)}",
+        f"task.labels={task.labels!r}, expected one of {list(LAYOUTS)}",
         remedy="change task.labels",
     )
 
 
-def _phones(
-    task: TaskOptions, splits: Sequence[Split]
-) -> tuple[LabelSpace, dict[str, np.ndarray]]:
+def _phones(task: TaskOptions, splits: Sequence[Split]) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     files = [Path(name) for name in task.label_files]
     if not files:
         files = [path / "phone_labels" for split in splits for path in split.directories]

@@ -105,9 +105,7 @@ def layer_figures(paths: Sequence[Path]) -> list[tuple[str, str, str]]:
             found.setdefault(content["name"], content)
     if not found:
         return []
-    curves = {
-        name: {"l2": item["l2"], "cosine": item["cosine"]} for name, item in found.items()
-    }
+    curves = {name: {"l2": item["l2"], "cosine": item["cosine"]} for name, item in found.items()}
     points = {name: np.array(item["embedding"]) for name, item in found.items()}
     return [
         (

@@ -115,9 +115,7 @@ class DurableCheckpointIO(CheckpointIO):
             CheckpointError: if it is damaged.
         """
         try:
-            content: dict[str, Any] = torch.load(
-                path, map_location=map_location, weights_only=True
-            )
+            content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         except Exception as error:
             raise CheckpointError(
                 f"cannot be read: {str(error).splitlines()[0]}",

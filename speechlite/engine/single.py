@@ -51,7 +51,8 @@ def evaluate_checkpoint(
         "layer": config.training.num_layers,
         "model": model.spec.encoder["name"],
         "model_sha256": checkpoint_sha256(source),
-        "chain": "+".join(str(asdict(edit)["compressor"]["name"]) for edit in model.edits) or "none",
+        "chain": "+".join(str(asdict(edit)["compressor"]["name"]) for edit in model.edits)
+        or "none",
         "seed": config.training.seed,
         "started": started,
     }

@@ -31,9 +31,7 @@ class Fbank(Frontend):
         self.min_samples = config.sample_rate // 40
         self.num_features = config.num_mels
         self.normalise = config.normalise == "utterance"
-        self.filterbank = LogMelFilterbank(
-            sample_rate=config.sample_rate, num_mels=config.num_mels
-        )
+        self.filterbank = LogMelFilterbank(sample_rate=config.sample_rate, num_mels=config.num_mels)
         self.projection = feature_projection(self.num_features, dim)
 
     def extract(self, waves_BT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,9 +33,7 @@ class FbankPitch(Frontend):
         self.min_samples = config.sample_rate // 40
         self.num_features = config.num_mels + 3
         self.normalise = config.normalise == "utterance"
-        self.filterbank = LogMelFilterbank(
-            sample_rate=config.sample_rate, num_mels=config.num_mels
-        )
+        self.filterbank = LogMelFilterbank(sample_rate=config.sample_rate, num_mels=config.num_mels)
         self.pitch = KaldiPitch(sample_rate=config.sample_rate)
         self.projection = feature_projection(self.num_features, dim)
 

@@ -53,3 +53,12 @@ class CtcConfig:
                 "counts and 0 <= dropout < 1",
                 remedy="change the option of head that is out of range",
             )
+
+    @classmethod
+    def tiny(cls) -> CtcConfig:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls(recurrent_layers=1, recurrent_dim=16)

@@ -20,6 +20,7 @@ from speechlite.nn.layer_sum import LayerSum
 __all__ = ["BLANK", "CtcHead", "collapse"]
 
 BLANK = 0
+"""Class of the blank; symbols follow from 1."""
 
 
 def collapse(path: list[int]) -> list[int]:
@@ -45,9 +46,7 @@ class CtcHead(Head):
         labels: the characters; symbol 0 is the blank, a space separates words.
     """
 
-    def __init__(
-        self, config: CtcConfig, *, dim: int, num_layers: int, labels: LabelSpace
-    ) -> None:
+    def __init__(self, config: CtcConfig, *, dim: int, num_layers: int, labels: LabelSpace) -> None:
         super().__init__()
         self.labels = labels
         self.needs_all_layers = config.layer == "weighted"

@@ -31,6 +31,8 @@ class PhoneHead(Head):
         labels: the phones; one label a frame, negative ones are not counted.
     """
 
+    label_layout = "frame"
+
     def __init__(
         self, config: PhoneConfig, *, dim: int, num_layers: int, labels: LabelSpace
     ) -> None:

@@ -12,6 +12,7 @@ from speechlite.nn.dropout import Dropout
 __all__ = ["ACTIVATIONS", "FeedForward"]
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "swish": nn.SiLU}
+"""Activation modules by the name that configurations use."""
 
 
 class FeedForward(nn.Module):

@@ -13,6 +13,7 @@ from speechlite.core.types import Hidden
 __all__ = ["LAYER_CHOICES", "LayerSum"]
 
 LAYER_CHOICES = ("weighted", "last")
+"""What a head can make of the layers."""
 
 
 class LayerSum(nn.Module):

@@ -52,7 +52,9 @@ class MaskedBatchNorm(nn.Module):
         scale_D = self.weight * torch.rsqrt(var_D + self.epsilon)
         return frames_BSD * scale_D + (self.bias - mean_D * scale_D)
 
-    def _batch_statistics(self, frames_BSD: Tensor, valid_BS: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _batch_statistics(
+        self, frames_BSD: Tensor, valid_BS: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         frames_BSD = frames_BSD.float()
         count = frames_BSD.new_tensor(float(frames_BSD.shape[0] * frames_BSD.shape[1]))
         if valid_BS is not None:

@@ -19,6 +19,7 @@ from speechlite.plugins.records import BrokenPlugin, Discovery, LoadedPlugin, ca
 __all__ = ["ENTRY_POINT_GROUP", "discover", "notify_result"]
 
 ENTRY_POINT_GROUP = "speechlite"
+"""The one entry-point group that plugins stand in."""
 
 
 def discover(

@@ -28,6 +28,15 @@ class GruConfig:
                 remedy="change the option of encoder that is out of range",
             )
 
+    @classmethod
+    def tiny(cls) -> GruConfig:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls(dim=32, layers=3)
+
 
 @dataclass(frozen=True)
 class LowRankConfig:

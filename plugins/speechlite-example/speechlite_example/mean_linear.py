@@ -65,6 +65,8 @@ class MeanLinearHead(Head):
         labels: the classes; one label an utterance.
     """
 
+    label_layout = "utterance"
+
     def __init__(
         self, config: MeanLinearConfig, *, dim: int, num_layers: int, labels: LabelSpace
     ) -> None:

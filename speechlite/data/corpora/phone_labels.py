@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 SILENCE = "SIL"
+"""Symbol of frames that belong to no phone."""
 _SAMPLE_RATE = 16000
 _FRAME_SHIFT = 160
 _FRAME_LENGTH = 400

@@ -18,6 +18,7 @@ import numpy as np
 __all__ = ["RATE_HZ", "Channel", "Take", "draw_channel", "draw_take", "record"]
 
 RATE_HZ = 16000
+"""Sampling rate of the corpus."""
 _BAND_EDGES_HZ = (60.0, 150.0, 350.0, 800.0, 1800.0, 3500.0, 7000.0)
 _LONGEST_TRANSFORM = 1 << 23
 _PEAK_LIMIT = 0.98

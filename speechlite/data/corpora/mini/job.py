@@ -11,8 +11,8 @@ from speechlite.data.corpora.mini.speakers import Speaker
 
 __all__ = ["BabbleVoice", "Job", "Result", "Span", "job_from_json", "result_from_json", "to_json"]
 
-# Start and end in units of 0.1 ms, and the token.
 Span = tuple[int, int, str]
+"""Start and end in units of 0.1 ms, and the token."""
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ WORD_CLASSES: Mapping[str, tuple[str, ...]] = {
     "MODAL": tuple(_MODALS.split()),
     "CONJ": tuple(_CONJUNCTIONS.split()),
 }
+"""Words by the class that a sentence pattern asks for."""
 
 HELD_OUT: Mapping[str, tuple[str, ...]] = {
     "NAME": ("rupert", "miriam", "gilbert"),
@@ -132,3 +133,4 @@ HELD_OUT: Mapping[str, tuple[str, ...]] = {
     "PLACE": ("monastery", "canyon", "lighthouse", "swamp"),
     "ADJ": ("crooked", "velvet", "dusty"),
 }
+"""Words by class that no training utterance contains."""

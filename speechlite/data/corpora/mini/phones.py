@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 __all__ = ["ARPABET", "PAUSE", "STOPS", "to_arpabet"]
 
 PAUSE = "SIL"
+"""Symbol of silence between words."""
 STOPS = frozenset({"P", "T", "K", "B", "D", "G", "CH", "JH"})
+"""Phones with a closure, which has no sound of its own."""
 
 _CONSONANTS = {
     "p": "P", "b": "B", "t": "T", "t2": "T", "t#": "T", "t[": "T", "?": "T", "d": "D", "k": "K",
@@ -45,6 +47,7 @@ ARPABET = frozenset(
     for phones in table.values()
     for phone in phones.split()
 )
+"""Every phone that ``to_arpabet`` can give."""
 
 
 def to_arpabet(mnemonics: Sequence[str], *, rhotic: bool) -> Iterator[tuple[str, ...]]:

@@ -76,6 +76,7 @@ SIZES: Mapping[str, Mapping[str, _Count]] = {
         "test-other": _Count(16, 5),
     },
 }
+"""Speakers and chapters of each split, by the size of the corpus."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from speechlite.data.corpora.mini.engine import Prosody
 
 __all__ = ["ACCENTS_CLEAN", "ACCENTS_OTHER", "Speaker", "draw_prosody", "draw_speaker"]
 
-# Names of eSpeak NG's own accents of English.
 ACCENTS_CLEAN = ("en-US", "en-US-nyc", "en", "en-GB-x-rp")
+"""Accents of the clean splits, by eSpeak NG's names."""
 ACCENTS_OTHER = (*ACCENTS_CLEAN, "en-GB-scotland", "en-GB-x-gbclan", "en-GB-x-gbcwmd", "en-029")
+"""Accents of the other splits, by eSpeak NG's names."""
 _RHOTIC = "en-US"
 _HABITS = ("D d", "T f", "r w", "N n")
 _NUM_FORMANTS = 9

@@ -1,0 +1,61 @@
+"""What every objective must do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from speechlite.core.component import Component
+from speechlite.core.model import SpeechModel
+from speechlite.core.objective import Objective
+from speechlite.core.types import Batch
+from speechlite.testing.fixtures import installed_registry, small_model, tiny_options, waves
+
+__all__ = ["CHECKS"]
+
+
+def _build(component: Component) -> tuple[Objective, SpeechModel, Batch]:
+    registry = installed_registry()
+    model = small_model(registry)
+    torch.manual_seed(0)
+    objective: Objective = registry.load(component)(tiny_options(component, registry), model=model)
+    batch = Batch(ids=("a-1", "a-2", "b-1"), waves=waves(), speakers=("a", "a", "b"), seed=3)
+    return objective, model, batch
+
+
+def objective_gives_a_loss(component: Component) -> None:
+    """Check that the loss is finite, weighted, and moves model and objective.
+
+    Args:
+        component: the objective.
+    """
+    objective, model, batch = _build(component)
+    assert all(isinstance(name, str) for name in objective.needs), f"needs {objective.needs!r}"
+    objective.train()
+    loss = objective(model.train(), batch)
+    assert loss.sum.dim() == 0, f"a loss of shape {tuple(loss.sum.shape)}"
+    assert bool(torch.isfinite(loss.sum)), f"the loss is {float(loss.sum)}"
+    assert float(loss.weight) > 0, f"the weight is {float(loss.weight)}"
+    assert not loss.weight.requires_grad, "the weight has a gradient"
+    loss.sum.backward()  # type: ignore[no-untyped-call]
+    moved = [p for p in model.parameters() if p.grad is not None and p.grad.any()]
+    assert moved, "no gradient reaches the model"
+
+
+def objective_depends_on_the_seed_alone(component: Component) -> None:
+    """Check that two passes over one batch agree.
+
+    Args:
+        component: the objective.
+    """
+    objective, model, batch = _build(component)
+    objective.eval()
+    first, second = (objective(model.eval(), batch).sum for _ in range(2))
+    assert torch.equal(first, second), "two passes over one batch differ"
+
+
+CHECKS: tuple[Callable[[Component], None], ...] = (
+    objective_gives_a_loss,
+    objective_depends_on_the_seed_alone,
+)
