@@ -125,7 +125,8 @@ stage_evaluate() {
 }
 
 stage_compare() {
-    run speechlite compare "$exp_dir/$scale" --reported conf/reported_*.csv --out_dir "$exp_dir/$scale"
+    run speechlite compare "$exp_dir/$scale" --reported conf/reported_*.csv --claims conf/claims.yaml \
+        --out_dir "$exp_dir/$scale" --title "$(basename "$PWD"): $scale"
 }
 
 main() {
