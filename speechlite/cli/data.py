@@ -9,6 +9,9 @@ from speechlite.core.errors import DataError, UsageError
 
 __all__ = ["add_arguments", "run"]
 
+_REQUEST = ("corpus", "size", "seed", "librispeech_root", "subsets", "data_root", "sample_rate")
+"""Options that say which corpus the data directories were made from."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb.
@@ -102,9 +105,13 @@ def _prepare(args: argparse.Namespace) -> int:
         "librispeech": _prepare_librispeech,
         "kaldi": _prepare_kaldi,
     }
-    directories = preparers[args.corpus](args)
+    from speechlite.data.corpora.prepared import forget_other_corpus, remember_corpus
     from speechlite.data.corpora.sample_rate import convert_sample_rate
 
+    request = {name: str(getattr(args, name)) for name in _REQUEST}
+    forget_other_corpus(args.out_dir, request)
+    directories = preparers[args.corpus](args)
+    remember_corpus(args.out_dir, request, directories)
     converted = 0
     if args.corpus == "kaldi":
         converted = convert_sample_rate(directories, sample_rate=args.sample_rate)
@@ -135,16 +142,23 @@ def _prepare_librispeech(args: argparse.Namespace) -> list[Path]:
     from speechlite.data.corpora.librispeech import prepare_librispeech
     from speechlite.data.corpora.librispeech_download import download_librispeech
 
-    subsets = _names(args.subsets) or None
+    subsets = _names(args.subsets)
     if args.librispeech_root is None and not args.download:
         raise UsageError(
             "--corpus librispeech without a place to read it from",
             remedy="add --librispeech_root DIR, or --download to fetch it",
         )
     root = args.librispeech_root or args.corpus_root
+    if args.download and not subsets:
+        raise UsageError(
+            "--download without --subsets",
+            remedy="name what to download, as in --subsets train-clean-100,dev-clean,test-clean",
+        )
     if args.download:
         download_librispeech(root, subsets=subsets)
-    return prepare_librispeech(root, args.out_dir, subsets=subsets, alignments=args.alignments)
+    return prepare_librispeech(
+        root, args.out_dir, subsets=subsets or None, alignments=args.alignments
+    )
 
 
 def _prepare_kaldi(args: argparse.Namespace) -> list[Path]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
 from speechlite import __version__
-from speechlite.core.errors import SpeechliteError, UsageError
+from speechlite.core.errors import EnvironmentProblem, SpeechliteError, UsageError
 
 __all__ = ["VERBS", "main"]
 
@@ -161,6 +161,10 @@ def _report(error: Exception, *, traced: bool) -> int:
         print(f"speechlite: error: {error}", file=sys.stderr)
         return error.exit_code
     cause = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, OSError):
+        advice = "check that the path exists, may be accessed and has free space"
+        print(f"speechlite: error: {cause}; {advice}", file=sys.stderr)
+        return EnvironmentProblem.exit_code
     advice = "this is a bug; run again with --debug for the traceback, and report it"
     print(f"speechlite: error: {cause}; {advice}", file=sys.stderr)
     return 1

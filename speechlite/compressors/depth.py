@@ -59,7 +59,7 @@ class Depth(Compressor):
             PlanError: if the plan does not fit the model.
         """
         layers = plan.get("layers")
-        if not isinstance(layers, int) or not 1 <= layers < model.num_layers:
+        if type(layers) is not int or not 1 <= layers < model.num_layers:
             raise PlanError(
                 f"the plan keeps {layers!r} layers of a model that has {model.num_layers}",
                 remedy="use the plan with the model that it was made for",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
+
+from speechlite.core.errors import ConfigError
 
 __all__ = [
     "STAGES",
@@ -18,6 +21,20 @@ __all__ = [
     "TaskOptions",
     "TrainerOptions",
 ]
+
+
+def _at_least(smallest: float, **values: float) -> None:
+    for name, value in values.items():
+        if not smallest <= value < float("inf"):
+            raise ConfigError(
+                f"{name}={value}, expected at least {smallest:g}", remedy=f"change {name}"
+            )
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ConfigError(f"{name}={value}, expected more than 0", remedy=f"change {name}")
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,16 @@ class OptimizerOptions:
     clip_norm: float = 5.0
     """Largest gradient norm of a step; 0 leaves gradients as they are."""
 
+    def __post_init__(self) -> None:
+        _positive(learning_rate=self.learning_rate, epsilon=self.epsilon)
+        _at_least(1, warmup_steps=self.warmup_steps)
+        _at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm)
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ConfigError(
+                f"beta1={self.beta1}, beta2={self.beta2}, expected at least 0 and below 1",
+                remedy="change beta1 or beta2",
+            )
+
 
 @dataclass(frozen=True)
 class TrainerOptions:
@@ -84,6 +111,19 @@ class TrainerOptions:
     checkpoint_every_steps: int = 1000
     """Steps between two checkpoints for resuming."""
 
+    def __post_init__(self) -> None:
+        _at_least(
+            1,
+            max_steps=self.max_steps,
+            accumulate=self.accumulate,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            log_every_steps=self.log_every_steps,
+            validate_every_steps=self.validate_every_steps,
+            checkpoint_every_steps=self.checkpoint_every_steps,
+        )
+        _at_least(0, threads=self.threads, workers=self.workers)
+
 
 @dataclass(frozen=True)
 class PretrainDataOptions:
@@ -103,6 +143,11 @@ class PretrainDataOptions:
     """Shortest utterance; shorter ones are left out and counted."""
     num_buckets: int = 20
     """Duration buckets from which batches are drawn."""
+
+    def __post_init__(self) -> None:
+        _positive(batch_seconds=self.batch_seconds, max_seconds=self.max_seconds)
+        _at_least(0, min_seconds=self.min_seconds)
+        _at_least(1, num_buckets=self.num_buckets)
 
 
 @dataclass(frozen=True)
@@ -152,6 +197,14 @@ class TaskOptions:
     symbols: str | None = None
     """File of ``symbol id`` lines; None takes ``phones.txt`` beside the first label file."""
 
+    def __post_init__(self) -> None:
+        # the name becomes part of file names
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise ConfigError(
+                f"name={self.name!r}, expected letters, digits, '.', '_' or '-'",
+                remedy="change task.name",
+            )
+
 
 @dataclass(frozen=True)
 class HeadTrainingOptions:
@@ -175,6 +228,17 @@ class HeadTrainingOptions:
     """Seed of the head's weights and of the order."""
     threads: int = 0
     """CPU threads; 0 takes all cores."""
+
+    def __post_init__(self) -> None:
+        _positive(learning_rate=self.learning_rate, batch_seconds=self.batch_seconds)
+        _at_least(1, max_steps=self.max_steps, validate_every_steps=self.validate_every_steps)
+        _at_least(
+            0,
+            clip_norm=self.clip_norm,
+            cache_gigabytes=self.cache_gigabytes,
+            threads=self.threads,
+            num_layers=self.num_layers or 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -203,6 +267,15 @@ class ProfileConfig:
     """Passes before timing starts."""
     threads: int = 1
     """CPU threads while timing."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, repeats=self.repeats, threads=self.threads)
+        _at_least(0, warmup=self.warmup)
+        if not self.audio_seconds:
+            raise ConfigError("audio_seconds=[], expected lengths", remedy="change audio_seconds")
+        # a shorter utterance may have no frame
+        lengths = {f"audio_seconds[{i}]": length for i, length in enumerate(self.audio_seconds)}
+        _at_least(0.1, rtf_seconds=self.rtf_seconds, **lengths)
 
 
 STAGES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from pathlib import Path
 
 __all__ = [
@@ -42,6 +43,10 @@ class SpeechliteError(Exception):
         self.path = None if path is None else Path(path)
         self.line = line
         super().__init__(self._one_line())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # BaseException's own calls the constructor with the message alone, which it does not take
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
 
     def _one_line(self) -> str:
         place = ""
@@ -89,7 +94,7 @@ class PluginError(SpeechliteError):
     exit_code = 5
 
 
-class EnvironmentProblem(SpeechliteError):
+class EnvironmentProblem(SpeechliteError):  # noqa: N818 (EnvironmentError is a built-in name)
     """Report a missing package, a full disk or a directory that cannot be written."""
 
     exit_code = 5

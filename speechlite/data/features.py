@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from speechlite.core.errors import DataError
+from speechlite.core.errors import DataError, EnvironmentProblem
 
 __all__ = ["FeatureStore", "write_features"]
 
@@ -40,11 +40,14 @@ def write_features(
         features: utterance ids with their features (S, F).
         facts: what the features were made with, kept in the index: frontend, data fingerprint.
         shard_utterances: utterances of a shard.
+
+    Raises:
+        EnvironmentProblem: if the directory is not writable or full; an older store stays.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = directory.with_name(f".{directory.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    temporary.mkdir()
     try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
         shards: dict[str, list[str]] = {}
         for number, chunk in enumerate(_chunks(features, shard_utterances)):
             name = f"shard-{number:05d}.safetensors"
@@ -55,6 +58,12 @@ def write_features(
         if directory.exists():
             shutil.rmtree(directory)
         os.replace(temporary, directory)
+    except (OSError, SafetensorError) as error:
+        raise EnvironmentProblem(
+            f"cannot be written: {error}",
+            remedy="make sure that its parent is writable and has free space",
+            path=directory,
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -95,7 +104,10 @@ class FeatureStore:
             index = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise DataError(f"not valid JSON: {error}", remedy=remedy, path=path) from None
-        if not isinstance(index, dict) or index.get("schema") != _SCHEMA:
+        parts = (
+            [index.get(name) for name in ("facts", "shards")] if isinstance(index, dict) else [0]
+        )
+        if not all(isinstance(part, dict) for part in parts) or index.get("schema") != _SCHEMA:
             raise DataError(f"not an index of schema {_SCHEMA}", remedy=remedy, path=path)
         return index
 

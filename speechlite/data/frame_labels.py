@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from speechlite.core.errors import DataError
 from speechlite.data.corpora.ctm import read_ctm
 from speechlite.data.corpora.phone_labels import write_phone_labels
 from speechlite.data.datadir import read_datadir
@@ -24,7 +25,13 @@ def label_frames(directories: Sequence[Path]) -> list[Path]:
 
     Returns:
         The files of labels that were written.
+
+    Raises:
+        DataError: if a directory is missing or not valid.
     """
+    for path in directories:
+        if not path.is_dir():
+            raise DataError("is no directory", remedy="name data directories", path=path)
     aligned = [path for path in directories if (path / "phones.ctm").is_file()]
     symbols = {
         mark.token

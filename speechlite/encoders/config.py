@@ -18,18 +18,21 @@ def _check_stack(
             "and a multiple of heads",
             remedy="change encoder.dim or encoder.heads",
         )
-    if random_depth is not None:
-        if len(random_depth) != 2 or not 1 <= random_depth[0] <= random_depth[1] <= layers:
-            raise ConfigError(
-                f"random_depth={list(random_depth)}, expected [low, high] with "
-                f"1 <= low <= high <= layers={layers}",
-                remedy="change encoder.random_depth, or set it to null for a fixed depth",
-            )
+    if random_depth is not None and not _is_depth_range(random_depth, layers):
+        raise ConfigError(
+            f"random_depth={list(random_depth)}, expected [low, high] with "
+            f"1 <= low <= high <= layers={layers}",
+            remedy="change encoder.random_depth, or set it to null for a fixed depth",
+        )
     if not all(0 <= dropout < 1 for dropout in dropouts):
         raise ConfigError(
             f"dropout probabilities are {dropouts}, expected 0 <= p < 1",
             remedy="change encoder.dropout or encoder.attention_dropout",
         )
+
+
+def _is_depth_range(random_depth: list[int], layers: int) -> bool:
+    return len(random_depth) == 2 and 1 <= random_depth[0] <= random_depth[1] <= layers
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import speechlite
+from speechlite.config.compose import config_hash
 from speechlite.config.safe_yaml import load_yaml
 from speechlite.core.errors import CheckpointError
 from speechlite.core.model import Edit, ModelSpec, SpeechModel
@@ -25,6 +26,7 @@ from speechlite.plugins.registry import Registry
 __all__ = ["checkpoint_sha256", "load_model", "named_tensors", "save_model"]
 
 _SCHEMA = "speechlite.model/1"
+_KEYS = ("config_sha256", "schema", "speechlite", "weights_sha256", "spec", "edits")
 _REMEDY = "write it again with the command that made it, or take another copy"
 
 
@@ -38,7 +40,7 @@ def named_tensors(model: SpeechModel) -> dict[str, Tensor]:
         Tensors by the first name under which each occurs.
     """
     persistent = set(model.state_dict(keep_vars=True))
-    tensors = dict(model.named_parameters())
+    tensors: dict[str, Tensor] = dict(model.named_parameters())
     tensors.update((name, value) for name, value in model.named_buffers() if name in persistent)
     return tensors
 
@@ -63,6 +65,7 @@ def save_model(model: SpeechModel, directory: Path) -> None:
             "spec": _plain(asdict(model.spec)),
             "edits": [_plain(asdict(edit)) for edit in model.edits],
         }
+        content = {"config_sha256": config_hash(content), **content}
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         (temporary / "config.yaml").write_text(text, encoding="utf-8")
         (temporary / "README.md").write_text(_model_card(model), encoding="utf-8")
@@ -165,12 +168,28 @@ def _read_config(directory: Path) -> Mapping[str, Any]:
             remedy="install the version of speechlite that wrote it",
             path=path,
         )
-    expected = [({"frontend", "encoder"}, content["spec"])]
+    hashed = {key: value for key, value in content.items() if key != "config_sha256"}
+    if content.get("config_sha256", config_hash(hashed)) != config_hash(hashed):
+        raise CheckpointError(
+            "the content does not have the SHA-256 that it names", remedy=_REMEDY, path=path
+        )
+    _check_parts(content, path)
+    return content
+
+
+def _check_parts(content: Mapping[str, Any], path: Path) -> None:
+    expected = [(set(_KEYS), content)] if "config_sha256" in content else []
+    expected += [({"frontend", "encoder"}, content["spec"])]
     expected += [({"compressor", "plan"}, edit) for edit in content["edits"]]
     for keys, mapping in expected:
         if not isinstance(mapping, dict) or set(mapping) != keys:
             raise CheckpointError(f"expected the keys {sorted(keys)}", remedy=_REMEDY, path=path)
-    return content
+    parts = [
+        *content["spec"].values(),
+        *(part for edit in content["edits"] for part in edit.values()),
+    ]
+    if not all(isinstance(part, dict) for part in parts):
+        raise CheckpointError("a component is no mapping", remedy=_REMEDY, path=path)
 
 
 def _load_strictly(model: SpeechModel, tensors: Mapping[str, Tensor], path: Path) -> None:

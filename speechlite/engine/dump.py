@@ -41,8 +41,15 @@ def dump_features(
         The stores.
 
     Raises:
-        ConfigError: if the frontend's features depend on trained parameters.
+        ConfigError: if the frontend's features depend on trained parameters, or two stores
+            would have one name.
     """
+    names = [path.resolve().name for path in directories]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"two of the data directories have one name: {sorted(names)}",
+            remedy="dump them to different folders",
+        )
     frontend: Frontend = registry.load(registry.get("frontend", choice.name))(
         choice.options, dim=None
     )
@@ -64,7 +71,7 @@ def _dump_one(choice: Choice, frontend: Frontend, directory: Path, out_dir: Path
     say(f"features {out_dir}: {reason}")
     split = read_split([str(directory)], frame_grid(frontend))
     write_features(out_dir, _features(frontend, split), facts=facts)
-    stamp.write(out_dir, outputs=["features.json"])
+    stamp.write(out_dir, outputs=sorted(path.name for path in out_dir.iterdir()))
     return out_dir
 
 

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from speechlite.config.schema import EvaluateConfig
-from speechlite.core.errors import ConfigError
+from speechlite.core.errors import ConfigError, DataError
 from speechlite.core.head import Head, UtteranceScore
 from speechlite.core.model import SpeechModel
 from speechlite.core.types import LabelSpace, stateless_seed
+from speechlite.data.datadir import Utterance
 from speechlite.data.order import BatchOrder, Position
 from speechlite.data.reader import UtteranceReader
 from speechlite.engine.build import build_head
@@ -139,7 +140,29 @@ def _read_splits(config: EvaluateConfig, model: SpeechModel) -> dict[str, Split]
     }
     for number, directory in enumerate(task.test):
         splits[f"test{number}"] = read_split([directory], grid, need_text=need_text)
+    _refuse_clashes(splits)
     return splits
+
+
+def _refuse_clashes(splits: Mapping[str, Split]) -> None:
+    utterances: dict[str, Utterance] = {}
+    for split in splits.values():
+        for name, utterance in split.utterances.items():
+            if utterances.setdefault(name, utterance) != utterance:
+                raise DataError(
+                    f"utterance {name} is another one in {split.name} than elsewhere in the task",
+                    remedy="give utterances ids that are unique in all directories of a task",
+                )
+    scored = [split for name, split in splits.items() if name.startswith("test")]
+    named = {splits["train"].name: splits["train"].directories}
+    for number, split in enumerate(scored):
+        if split.name in [other.name for other in scored[:number]] or (
+            named.get(split.name, split.directories) != split.directories
+        ):
+            raise ConfigError(
+                f"two data directories are called {split.name}, which a record cannot tell apart",
+                remedy="rename one of them",
+            )
 
 
 def _reader(
@@ -227,11 +250,10 @@ class _HeadTraining:
         with track(f"{description}: head", options.max_steps) as tracker:
             for step in range(1, options.max_steps + 1):
                 self._step(adam, next(stream)[1], step)
-                last = step == options.max_steps
-                if last or step % options.validate_every_steps == 0:
-                    if self._is_better(self.score(self.splits["dev"]).value):
-                        self.best_step = step
-                        best = copy.deepcopy(self.head.state_dict())
+                due = step % options.validate_every_steps == 0 or step == options.max_steps
+                if due and self._is_better(self.score(self.splits["dev"]).value):
+                    self.best_step = step
+                    best = copy.deepcopy(self.head.state_dict())
                 tracker.update(step, f"dev {self.metric.name} {self.best_value:.2f}")
         self.head.load_state_dict(best)
 
@@ -242,7 +264,8 @@ class _HeadTraining:
         batch, hidden = self.frozen.read(names)
         loss = self.head.loss(hidden, batch)
         adam.zero_grad()
-        (loss.sum / loss.weight.clamp(min=1.0)).backward()
+        mean = loss.sum / loss.weight.clamp(min=1.0)
+        mean.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if options.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.head.parameters(), options.clip_norm)
         adam.step()

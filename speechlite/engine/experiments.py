@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from speechlite.core.errors import ConfigError, UsageError
 __all__ = ["Experiment", "Experiments", "Row", "System", "read_experiments", "read_seeds"]
 
 NO_CHAIN = "none"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TAKEN = ("all", "pretrain")
 _REMEDY = "see the comments at the head of the file for its form"
 
 
@@ -144,7 +147,8 @@ def read_seeds(text: str) -> list[int]:
         UsageError: if one is not a non-negative integer, or stands twice.
     """
     parts = text.split(",")
-    if not all(part.isascii() and part.isdigit() for part in parts) or len(set(parts)) < len(parts):
+    numeric = all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)
+    if not numeric or len({int(part) for part in parts}) < len(parts):
         raise UsageError(
             f"seeds {text!r}, expected different non-negative integers joined by commas",
             remedy="write for example --seeds 1,2,3",
@@ -168,6 +172,7 @@ def read_experiments(path: Path) -> Experiments:
     expected = {"recipe", "systems", "chains", "experiments", "default"}
     if not isinstance(content, dict) or set(content) != expected:
         raise ConfigError(f"expected the keys {sorted(expected)}", remedy=_REMEDY, path=path)
+    _check_sections(content, path)
     systems = {name: _system(name, body, path) for name, body in content["systems"].items()}
     chains = {name: _steps(name, body, path) for name, body in content["chains"].items()}
     experiments = {
@@ -179,6 +184,31 @@ def read_experiments(path: Path) -> Experiments:
     if unknown:
         raise ConfigError(f"default names unknown {unknown}", remedy=_REMEDY, path=path)
     return Experiments(str(content["recipe"]), experiments, default, path)
+
+
+def _check_sections(content: Mapping[str, Any], path: Path) -> None:
+    for section in ("systems", "chains", "experiments"):
+        names = content[section]
+        if not isinstance(names, dict):
+            raise ConfigError(
+                f"{section} is {names!r}, expected a mapping", remedy=_REMEDY, path=path
+            )
+        # they become names of directories
+        bad = [name for name in names if not _NAME.fullmatch(str(name)) or name in _TAKEN]
+        if bad:
+            raise ConfigError(
+                f"{section} has {bad[0]!r}, expected letters, digits, '.', '_' or '-'"
+                f" other than {' and '.join(_TAKEN)}",
+                remedy="choose another name",
+                path=path,
+            )
+    default = content["default"]
+    if not isinstance(default, list) or not isinstance(content["recipe"], str):
+        raise ConfigError(
+            f"recipe is {content['recipe']!r}, default is {default!r}, expected a name and a list",
+            remedy=_REMEDY,
+            path=path,
+        )
 
 
 def _system(name: str, body: Any, path: Path) -> System:
@@ -217,7 +247,8 @@ def _experiment(
     chains: Mapping[str, tuple[tuple[str, ...], ...]],
     path: Path,
 ) -> Experiment:
-    chain = body.get("chain", NO_CHAIN) if isinstance(body, dict) else None
+    _check_experiment(key, body, path)
+    chain = body.get("chain", NO_CHAIN)
     try:
         system = systems[body["system"]]
         steps = () if chain == NO_CHAIN else chains[str(chain)]
@@ -230,3 +261,21 @@ def _experiment(
             f"experiment {key} lacks or misnames {error}", remedy=_REMEDY, path=path
         ) from None
     return Experiment(key, system, str(chain), steps, rows)
+
+
+def _check_experiment(key: str, body: Any, path: Path) -> None:
+    rows = body.get("rows") if isinstance(body, dict) else None
+    fits = isinstance(rows, list) and rows and set(body) <= {"system", "chain", "rows"}
+    if not fits or not all(_is_row(row) for row in rows or []):
+        raise ConfigError(
+            f"experiment {key} has {body!r}, expected a system, perhaps a chain, and rows, each "
+            "with a table and a row",
+            remedy=_REMEDY,
+            path=path,
+        )
+
+
+def _is_row(row: Any) -> bool:
+    names = set(row) if isinstance(row, dict) else set()
+    texts = [row.get(name) for name in ("table", "row")] if names else [None]
+    return names <= {"table", "row", "layer"} and all(isinstance(text, str) for text in texts)

@@ -15,6 +15,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
 
 from speechlite.core.errors import ConfigError, EnvironmentProblem
@@ -43,6 +44,7 @@ class _Steps(Callback):
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         options, step = self.options, trainer.global_step
+        module.count_batch(batch)
         if (batch_idx + 1) % options.accumulate:
             return
         module.objective.after_step(module.model, step)
@@ -108,7 +110,8 @@ def fit(
     checkpoints = directory / "checkpoints"
     steps = _Steps(checkpoints, module, validate)
     resume = latest_checkpoint(checkpoints)
-    logging.getLogger("lightning").setLevel(logging.WARNING)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Lightning's advice on workers and loggers does not apply to a loader of whole batches
         warnings.filterwarnings("ignore", module="lightning")
@@ -129,6 +132,19 @@ def fit(
     return steps.signal
 
 
+class _EveryBatchDDP(DDPStrategy):
+    """Sum gradients over processes after every batch, not once a step.
+
+    A layer that is idle in the last batch of a step would keep what this process alone gathered in
+    the batches before: the processes would drift apart.
+    """
+
+    @contextmanager
+    def block_backward_sync(self) -> Iterator[None]:
+        """Leave the summing on."""
+        yield
+
+
 def _has_unused_parameters(module: TrainingModule) -> bool:
     drawn = module.model.encoder.draw_depth(0) is not None
     return drawn and len({id(layer) for layer in module.model.encoder.layers}) > 1
@@ -147,10 +163,10 @@ def _trainer(
     module: TrainingModule, directory: Path, steps: _Steps, *, start: Path | None
 ) -> lightning.Trainer:
     options = module.trainer_options
-    strategy = "auto"
+    strategy: str | DDPStrategy = "auto"
     if options.devices * options.num_nodes > 1:
-        unused = _has_unused_parameters(module)
-        strategy = "ddp_find_unused_parameters_true" if unused else "ddp"
+        idle = _has_unused_parameters(module)
+        strategy = _EveryBatchDDP(find_unused_parameters=True) if idle else "ddp"
     try:
         return lightning.Trainer(
             accelerator=options.accelerator,

@@ -59,8 +59,20 @@ def _phones(task: TaskOptions, splits: Sequence[Split]) -> tuple[LabelSpace, dic
                 path=file,
             )
         labels.update(read_phone_labels(file))
-    symbols = Path(task.symbols) if task.symbols else files[0].with_name("phones.txt")
+    symbols = Path(task.symbols) if task.symbols else _inventory(files)
     return LabelSpace("phones", _symbols(symbols, labels)), labels
+
+
+def _inventory(files: Sequence[Path]) -> Path:
+    found = [file.with_name("phones.txt") for file in files]
+    contents = {path.read_bytes() if path.is_file() else b"" for path in found}
+    if len(contents) > 1:
+        raise DataError(
+            f"{len(contents)} different phones.txt stand beside the labels of one task",
+            remedy="label all directories by one 'speechlite data labels', or set task.symbols",
+            path=found[0],
+        )
+    return found[0]
 
 
 def _symbols(path: Path, labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:

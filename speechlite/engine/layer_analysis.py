@@ -41,7 +41,7 @@ def analyse_layers(model: SpeechModel, source: Path, directories: Sequence[str])
     """
     path = source.parent / _NAME
     made_with = {"model": checkpoint_sha256(source), "data": list(directories)}
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["made_with"] == made_with:
+    if _read(path).get("made_with") == made_with:
         return
     layers = _frames_of_layers(model, directories)
     pairs = list(zip(layers, layers[1:], strict=False))
@@ -56,6 +56,15 @@ def analyse_layers(model: SpeechModel, source: Path, directories: Sequence[str])
     }
     with replace_file(path) as stream:
         stream.write(json.dumps(content).encode())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # what cannot be read is made again, or not drawn
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _frames_of_layers(model: SpeechModel, directories: Sequence[str]) -> list[Tensor]:
@@ -101,8 +110,9 @@ def layer_figures(paths: Sequence[Path]) -> list[tuple[str, str, str]]:
     found: dict[str, Any] = {}
     for path in paths:
         for file in sorted(path.rglob(_NAME)):
-            content = json.loads(file.read_text(encoding="utf-8"))
-            found.setdefault(content["name"], content)
+            content = _read(file)
+            if content.keys() >= {"name", "l2", "cosine", "embedding"}:
+                found.setdefault(content["name"], content)
     if not found:
         return []
     curves = {name: {"l2": item["l2"], "cosine": item["cosine"]} for name, item in found.items()}

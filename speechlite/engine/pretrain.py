@@ -17,7 +17,6 @@ from speechlite.config.compose import to_mapping
 from speechlite.config.schema import PretrainConfig
 from speechlite.core.errors import SpeechliteError
 from speechlite.core.model import SpeechModel
-from speechlite.core.objective import Objective
 from speechlite.core.types import stateless_seed
 from speechlite.data.atomic import replace_file
 from speechlite.data.order import BatchOrder
@@ -40,10 +39,10 @@ from speechlite.engine.stamps import Stamp
 from speechlite.engine.training import Speech, TrainingModule, rank_and_world, summed
 from speechlite.plugins.registry import Registry
 
-__all__ = ["Interrupted", "pretrain", "set_threads"]
+__all__ = ["Interrupted", "is_further_process", "pretrain", "set_threads"]
 
 
-class Interrupted(SpeechliteError):
+class Interrupted(SpeechliteError):  # noqa: N818 (a stopped run is no failure)
     """Report a run that a signal stopped after a checkpoint.
 
     Args:
@@ -87,7 +86,9 @@ def pretrain(
     """
     model_directory = directory / "model"
     stamp = Stamp.of(to_mapping(config), _inputs(config))
-    if _is_further_process():
+    if is_further_process():
+        if not force and stamp.reason_to_run(directory) is None:
+            return model_directory
         return _train(config, directory, registry, stamp)
     with own_directory(directory):
         reason = "asked for" if force else stamp.reason_to_run(directory)
@@ -95,12 +96,18 @@ def pretrain(
             say(f"pretrain {directory}: up to date")
             return model_directory
         say(f"pretrain {directory}: {reason}")
-        _forget_other_runs(directory, stamp, force=force)
+        # a finished run keeps no candidates, so that one whose output is gone starts anew
+        finished = (directory / "stamp.json").is_file()
+        _forget_other_runs(directory, stamp, force=force or finished)
         return _train(config, directory, registry, stamp)
 
 
-def _is_further_process() -> bool:
-    # the first process owns the directory; those that it or a launcher starts only train
+def is_further_process() -> bool:
+    """Tell whether another process owns the run's directory, and this one only trains.
+
+    Returns:
+        True in all processes but the first of those that Lightning or a launcher started.
+    """
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) > 0
 
 
@@ -149,6 +156,8 @@ def _train(config: PretrainConfig, directory: Path, registry: Registry, stamp: S
     if rank_and_world()[0] == 0:
         _finish(directory, module, best, {"train": train[1], "valid": valid[1]})
         stamp.write(directory, outputs=["model", "training.json"])
+        # only now: a run killed before the stamp needs them once more
+        shutil.rmtree(best.directory)
     return directory / "model"
 
 
@@ -234,7 +243,6 @@ def _finish(
     model_directory = directory / "model"
     with new_directory(model_directory) as temporary:
         shutil.copytree(candidate, temporary, dirs_exist_ok=True)
-    shutil.rmtree(best.directory)
     hours = sum(splits["train"].durations.values()) / 3600
     epochs = module.audio_seconds / 3600 / hours
     facts: dict[str, Any] = {

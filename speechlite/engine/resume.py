@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,9 @@ def sweep_temporaries(directory: Path) -> None:
     Args:
         directory: the run's directory.
     """
-    for path in directory.rglob(".*.tmp-*"):
-        if path.is_file():
+    found = [*directory.rglob(".*.tmp-*"), *directory.rglob(".*.old-*")]
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)

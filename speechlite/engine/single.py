@@ -42,7 +42,6 @@ def evaluate_checkpoint(
     """
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     model = load_model(source, registry)
-    result = evaluate(config, model, registry, features=features, description=row)
     identity = {
         "recipe": None,
         "experiment": row,
@@ -57,6 +56,7 @@ def evaluate_checkpoint(
         "started": started,
     }
     with own_directory(directory):
+        result = evaluate(config, model, registry, features=features, description=row)
         return write_record(
             directory / "results",
             config.task.name,

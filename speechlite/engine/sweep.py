@@ -13,9 +13,10 @@ import torch
 
 from speechlite.config.compose import compose, to_mapping
 from speechlite.config.schema import EvaluateConfig, PretrainConfig, ProfileConfig
-from speechlite.core.errors import DataError
+from speechlite.core.errors import ConfigError, DataError
 from speechlite.core.types import stateless_seed
 from speechlite.data.atomic import replace_file
+from speechlite.data.features import FeatureStore
 from speechlite.engine.build import build_model, model_spec
 from speechlite.engine.checkpoint import checkpoint_sha256, load_model, save_model
 from speechlite.engine.compress import compress_checkpoint
@@ -23,7 +24,7 @@ from speechlite.engine.directories import own_directory
 from speechlite.engine.evaluate import evaluate
 from speechlite.engine.experiments import NO_CHAIN, Experiment
 from speechlite.engine.layer_analysis import analyse_layers
-from speechlite.engine.pretrain import pretrain
+from speechlite.engine.pretrain import is_further_process, pretrain
 from speechlite.engine.profile import profile
 from speechlite.engine.progress import say
 from speechlite.engine.records import environment, write_record
@@ -67,7 +68,7 @@ class Sweep:
             directory = item.directory(self.exp_dir, seed) / "pretrain"
             if item.system.trained:
                 pretrain(config, directory, self.registry)
-            else:
+            elif not is_further_process():
                 self._build_untrained(config, directory, seed)
 
     def _pretrain_config(self, item: Experiment, seed: int, config_name: str) -> PretrainConfig:
@@ -138,6 +139,11 @@ class Sweep:
             )
             for name in config_names
         ]
+        if len({config.task.name for config in configs}) < len(configs):
+            raise ConfigError(
+                f"two of {list(config_names)} have one task.name, and would share a directory",
+                remedy="give each task a name of its own",
+            )
         runs = [(item, seed) for seed in self.seeds for item in experiments]
         for number, (item, seed) in enumerate(runs, start=1):
             for config in configs:
@@ -156,7 +162,9 @@ class Sweep:
         source = item.model_directory(self.exp_dir, seed)
         directory = item.directory(self.exp_dir, seed) / item.chain / "results"
         directory = directory / f"{item.id}-{config.task.name}"
-        data = [Path(name) for name in config.task.train + config.task.dev + config.task.test]
+        task = config.task
+        data = [Path(name) for name in task.train + task.dev + task.test + task.label_files]
+        data += [Path(task.symbols)] if task.symbols else []
         rows = [asdict(row) for row in item.rows]
         stamp = Stamp.of({**to_mapping(config), "rows": rows}, [source, *data])
         with own_directory(directory):
@@ -217,16 +225,23 @@ class Sweep:
                 inputs=stamp.inputs,
                 registry=self.registry,
             )
-            names.append(record.name)
+            names += [
+                record.name,
+                *(measure.name for measure in record.parent.glob(f"{record.stem}.*.jsonl")),
+            ]
         stamp.write(directory, outputs=names)
 
 
 def _usable(features: Path | None, frontend: Any) -> Path | None:
     # features of another frontend than the model's are no use to it
-    for index in sorted(features.glob("*/features.json")) if features is not None else []:
-        facts = json.loads(index.read_text(encoding="utf-8"))["facts"]
-        return features if facts["frontend"] == dict(frontend) else None
-    return None
+    if features is None:
+        return None
+    stores = sorted(index.parent for index in features.glob("*/features.json"))
+    if not stores:
+        raise DataError(
+            "there are no features", remedy="run the features stage first", path=features
+        )
+    return features if FeatureStore(stores[0]).facts.get("frontend") == dict(frontend) else None
 
 
 def _training_cost(directory: Path) -> dict[str, Any]:
@@ -258,12 +273,19 @@ def profile_once(source: Path, model: Any, config: ProfileConfig) -> dict[str, A
         "model": checkpoint_sha256(source),
         "device": environment()["device_fingerprint"],
     }
-    if path.is_file():
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("made_with") == facts:
-            cost: dict[str, Any] = content["cost"]
-            return cost
+    known = _read_profile(path)
+    if known.get("made_with") == facts and "cost" in known:
+        return dict(known["cost"])
     cost = profile(model, config, source)
     with replace_file(path) as stream:
         stream.write(json.dumps({"made_with": facts, "cost": cost}, indent=1).encode())
     return cost
+
+
+def _read_profile(path: Path) -> dict[str, Any]:
+    # what cannot be read is measured again
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -39,7 +39,7 @@ def noam_factor(step: int, warmup_steps: int) -> float:
         A factor in (0, 1], 1 at the peak.
     """
     step = step + 1
-    return min(step / warmup_steps, (warmup_steps / step) ** 0.5)
+    return min(step / warmup_steps, float((warmup_steps / step) ** 0.5))
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class _Batches(Dataset[Any]):
     def __init__(self, reader: UtteranceReader) -> None:
         self.reader = reader
 
-    def __getitem__(self, request: _Request) -> tuple[Batch, Position]:  # type: ignore[override]
+    def __getitem__(self, request: _Request) -> tuple[Batch, Position]:
         batch = self.reader.read(request.names, seed=request.seed, crop_seed=request.crop_seed)
         return batch, request.position
 
@@ -255,13 +255,14 @@ class TrainingModule(lightning.LightningModule):
         for name, part in loss.parts.items():
             self.log(f"train/{name}", float(summed(part)) / world)
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def count_batch(self, batch: Any) -> None:
         """Count time and audio, and remember where the next batch is.
 
+        Not a hook of this module: Lightning runs those after the callbacks that save checkpoints,
+        and a resumed run would then train on a batch twice.
+
         Args:
-            outputs: unused.
             batch: the batch that was trained on, with its position.
-            batch_idx: unused.
         """
         position = batch[1]
         self.next_position = Position(position.epoch, position.batch + 1)

@@ -5,12 +5,15 @@ Shapes: B batch, S frames, F features.
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from speechlite.nn.lengths import padding_mask, zero_beyond
 
 __all__ = ["normalise_utterance"]
 
+# relative to the mean where that is large: the mean of equal float32 values is a little off
 _SMALLEST_DEVIATION = 1e-5
 
 
@@ -29,4 +32,6 @@ def normalise_utterance(features_BSF: Tensor, lengths_B: Tensor) -> Tensor:
     mean_B1F = features_BSF.sum(1, keepdim=True) / count_B11
     centred_BSF = zero_beyond(features_BSF - mean_B1F, valid_BS)
     deviation_B1F = (centred_BSF.square().sum(1, keepdim=True) / count_B11).sqrt()
-    return centred_BSF / deviation_B1F.clamp(min=_SMALLEST_DEVIATION)
+    smallest_B1F = _SMALLEST_DEVIATION * mean_B1F.abs().clamp(min=1.0)
+    deviation_B1F = deviation_B1F.masked_fill(deviation_B1F < smallest_B1F, math.inf)
+    return centred_BSF / deviation_B1F

@@ -26,7 +26,7 @@ def drop(values: Tensor, probability: float) -> Tensor:
     """
     if values.device.type != "cpu":
         return functional.dropout(values, probability, training=True)
-    dropped = round(probability * _STEPS)
+    dropped = min(round(probability * _STEPS), _STEPS - 1)
     bits = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
     bits_N = bits.view(torch.int16)[: values.numel()]
     kept = (bits_N >= dropped - _STEPS // 2).view(values.shape)

@@ -38,7 +38,9 @@ def absolute_positions(num_frames: int, dim: int, *, like: Tensor) -> Tensor:
 
 
 def relative_positions(num_frames: int, dim: int, *, like: Tensor) -> Tensor:
-    """Return sinusoids of the distances S-1, ..., 0, ..., -(S-1) (Dai et al. 2019, arXiv 1901.02860).
+    """Return sinusoids of the distances S-1, ..., 0, ..., -(S-1).
+
+    Those of Dai et al. 2019 (arXiv 1901.02860).
 
     Args:
         num_frames: S.

@@ -104,3 +104,4 @@ CHECKS: tuple[Callable[[Component], None], ...] = (
     compressor_reloads,
     compressor_refuses_a_foreign_plan,
 )
+"""What the suite checks of a compressor, in order."""

@@ -55,7 +55,8 @@ def config_loads_without_torch(component: Component) -> None:
     assert done.returncode == 0, f"importing {module} loads torch or fails"
     config = installed_registry().config_class(component)
     assert dataclasses.is_dataclass(config), f"{config} is no dataclass"
-    assert config.__dataclass_params__.frozen, f"{config} is not frozen"
+    frozen = config.__dataclass_params__.frozen  # type: ignore[attr-defined]  # typeshed lacks it
+    assert frozen, f"{config} is not frozen"
 
 
 def config_is_documented(component: Component) -> None:

@@ -142,3 +142,4 @@ CHECKS: tuple[Callable[[Component], None], ...] = (
     encoder_trains_and_saves,
     encoder_draws_depth_from_the_seed,
 )
+"""What the suite checks of an encoder, in order."""

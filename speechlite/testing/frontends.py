@@ -105,3 +105,4 @@ CHECKS: tuple[Callable[[Component], None], ...] = (
     frontend_takes_the_shortest_utterance,
     frontend_trains_and_saves,
 )
+"""What the suite checks of a frontend, in order."""

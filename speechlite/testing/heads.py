@@ -92,3 +92,4 @@ CHECKS: tuple[Callable[[Component], None], ...] = (
     head_predictions_can_be_scored,
     head_ignores_padding,
 )
+"""What the suite checks of a head, in order."""

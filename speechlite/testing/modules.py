@@ -32,7 +32,7 @@ def has_all_gradients(module: nn.Module, loss: Tensor) -> None:
         module: the module.
         loss: a scalar computed with it.
     """
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     missing = [
         name
         for name, parameter in module.named_parameters()

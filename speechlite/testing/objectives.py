@@ -38,7 +38,7 @@ def objective_gives_a_loss(component: Component) -> None:
     assert bool(torch.isfinite(loss.sum)), f"the loss is {float(loss.sum)}"
     assert float(loss.weight) > 0, f"the weight is {float(loss.weight)}"
     assert not loss.weight.requires_grad, "the weight has a gradient"
-    loss.sum.backward()  # type: ignore[no-untyped-call]
+    loss.sum.backward()
     moved = [p for p in model.parameters() if p.grad is not None and p.grad.any()]
     assert moved, "no gradient reaches the model"
 
@@ -59,3 +59,4 @@ CHECKS: tuple[Callable[[Component], None], ...] = (
     objective_gives_a_loss,
     objective_depends_on_the_seed_alone,
 )
+"""What the suite checks of an objective, in order."""

@@ -12,6 +12,8 @@ from paired import paired_ratio
 
 from speechlite.nn.fbank import LogMelFilterbank
 
+__all__ = ["main"]
+
 
 def main() -> None:
     """Print one line of JSON: the ratio, the seconds of both sides and their largest difference."""

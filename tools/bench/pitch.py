@@ -17,6 +17,8 @@ from paired import paired_ratio
 from speechlite.nn.fbank import LogMelFilterbank
 from speechlite.nn.pitch import KaldiPitch
 
+__all__ = ["main"]
+
 
 def main() -> None:
     """Print one line of JSON a peer: Kaldi's filterbank, then our own."""
