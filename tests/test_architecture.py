@@ -9,14 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import check_docstrings
+import check_layers
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import check_docstrings  # noqa: E402 (lies in tools/)
-import check_layers  # noqa: E402 (lies in tools/)
-
 LINT = ROOT / "tools" / "lint.sh"
 CHECKS = ["format", "style", "types", "spelling", "shell", "layers", "docstrings", "recipes"]
 

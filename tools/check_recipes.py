@@ -33,7 +33,7 @@ INTERNAL = ("recipe_stages",)
 """What run.sh tells the driver without offering it as an option."""
 
 _OPTION = re.compile(r"([a-z_]+)=")
-_DOCUMENTED = re.compile(r"[a-z_]+=([^#]*[^# ])? *# \S")
+_DOCUMENTED = re.compile(r"[a-z_]+=([^#]*[^# ])? +# \S")
 _INTERPRETER = re.compile(r"(?:^|[\s|;&(])(awk|perl|python3?|ruby|bc)(?=\s)")
 _MACHINE_PATH = re.compile(
     r"(?<![\w.})*\]])(?:~|/(?:home|root|work|mnt|tmp|opt|usr|srv|media|Users|export|scratch|var))/"

@@ -46,7 +46,8 @@ class SpeechliteError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # BaseException's own calls the constructor with the message alone, which it does not take
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+        rebuild = copyreg.__newobj__  # type: ignore[attr-defined]  # typeshed leaves it out
+        return rebuild, (type(self), *self.args), self.__dict__
 
     def _one_line(self) -> str:
         place = ""

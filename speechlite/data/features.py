@@ -101,7 +101,7 @@ class FeatureStore:
         if not path.is_file():
             raise DataError("there are no features", remedy=remedy, path=path)
         try:
-            index = json.loads(path.read_text(encoding="utf-8"))
+            index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise DataError(f"not valid JSON: {error}", remedy=remedy, path=path) from None
         parts = (

@@ -9,16 +9,18 @@ from speechlite.config.compose import from_mapping, to_mapping
 from speechlite.config.schema import Choice
 from speechlite.core.compressor import Compressor
 from speechlite.core.head import Head
-from speechlite.core.model import Edit, ModelSpec, SpeechModel
+from speechlite.core.model import Edit, Frontend, ModelSpec, SpeechModel
 from speechlite.core.objective import Objective
 from speechlite.core.types import LabelSpace
 from speechlite.plugins.registry import Registry
 
 __all__ = [
     "build_compressor",
+    "build_frontend",
     "build_head",
     "build_model",
     "build_objective",
+    "edit_of",
     "model_spec",
     "replay_edits",
 ]
@@ -56,6 +58,20 @@ def build_model(spec: ModelSpec, registry: Registry) -> SpeechModel:
     encoder = _load(encoder_choice, registry)(encoder_choice.options)
     frontend = _load(frontend_choice, registry)(frontend_choice.options, dim=encoder.dim)
     return SpeechModel(frontend, encoder, spec=spec)
+
+
+def build_frontend(choice: Choice, registry: Registry) -> Frontend:
+    """Build a frontend alone, which leaves its features as they are.
+
+    Args:
+        choice: the chosen frontend.
+        registry: where its name is looked up.
+
+    Returns:
+        The frontend, without a projection.
+    """
+    frontend: Frontend = _load(choice, registry)(choice.options, dim=None)
+    return frontend
 
 
 def build_objective(choice: Choice, model: SpeechModel, registry: Registry) -> Objective:

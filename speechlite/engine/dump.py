@@ -16,6 +16,7 @@ from speechlite.core.model import Frontend
 from speechlite.data.features import write_features
 from speechlite.data.order import BatchOrder
 from speechlite.data.reader import UtteranceReader
+from speechlite.engine.build import build_frontend
 from speechlite.engine.progress import say, track
 from speechlite.engine.splits import Split, frame_grid, read_split
 from speechlite.engine.stamps import Stamp
@@ -50,9 +51,7 @@ def dump_features(
             f"two of the data directories have one name: {sorted(names)}",
             remedy="dump them to different folders",
         )
-    frontend: Frontend = registry.load(registry.get("frontend", choice.name))(
-        choice.options, dim=None
-    )
+    frontend = build_frontend(choice, registry)
     if any(True for _ in frontend.parameters()):
         raise ConfigError(
             f"the features of {choice.name} change in training and cannot be kept",

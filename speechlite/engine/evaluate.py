@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from speechlite.config.schema import EvaluateConfig
-from speechlite.core.errors import ConfigError, DataError
+from speechlite.core.errors import ConfigError, DataError, SpeechliteError
 from speechlite.core.head import Head, UtteranceScore
 from speechlite.core.model import SpeechModel
 from speechlite.core.types import LabelSpace, stateless_seed
@@ -24,7 +24,7 @@ from speechlite.data.datadir import Utterance
 from speechlite.data.order import BatchOrder, Position
 from speechlite.data.reader import UtteranceReader
 from speechlite.engine.build import build_head
-from speechlite.engine.frozen import FrozenModel
+from speechlite.engine.frozen import FrozenModel, HiddenCache
 from speechlite.engine.labels import LAYOUTS, read_labels
 from speechlite.engine.pretrain import set_threads
 from speechlite.engine.progress import track
@@ -86,6 +86,7 @@ def evaluate(
     registry: Registry,
     *,
     features: Path | None = None,
+    cache: HiddenCache | None = None,
     description: str = "evaluate",
 ) -> Evaluation:
     """Train a head on a frozen model and score it.
@@ -95,6 +96,7 @@ def evaluate(
         model: the model.
         registry: where the head is looked up.
         features: directory of cached features made by the model's frontend; None computes them.
+        cache: hidden states that another task of this model left, or None.
         description: what progress bars say.
 
     Returns:
@@ -110,7 +112,7 @@ def evaluate(
     labels, rows = read_labels(config.task, splits)
     reader = _reader(splits, model, features, {labels.stream: rows})
     torch.manual_seed(stateless_seed(config.training.seed, "head"))
-    frozen, head = _frozen_and_head(config, model, registry, reader=reader, labels=labels)
+    frozen, head = _frozen_and_head(config, model, registry, reader, labels, cache)
     for split in splits.values():
         frozen.fill(_order(split, config), f"{description}: {split.name}")
     run = _HeadTraining(head, frozen, config, splits)
@@ -186,9 +188,9 @@ def _frozen_and_head(
     config: EvaluateConfig,
     model: SpeechModel,
     registry: Registry,
-    *,
     reader: UtteranceReader,
     labels: LabelSpace,
+    cache: HiddenCache | None,
 ) -> tuple[FrozenModel, Head]:
     depth = config.training.num_layers
     states = 1 + (model.num_layers if depth is None else depth)
@@ -205,6 +207,7 @@ def _frozen_and_head(
         num_layers=depth,
         last_only=not head.needs_all_layers,
         cache_bytes=config.training.cache_gigabytes * 1e9,
+        cache=cache,
     )
     return frozen, head
 
@@ -265,6 +268,11 @@ class _HeadTraining:
         loss = self.head.loss(hidden, batch)
         adam.zero_grad()
         mean = loss.sum / loss.weight.clamp(min=1.0)
+        if not torch.isfinite(mean):
+            raise SpeechliteError(
+                f"the head's loss is {mean.item()} at step {step}",
+                remedy="lower training.learning_rate",
+            )
         mean.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if options.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.head.parameters(), options.clip_norm)

@@ -16,7 +16,10 @@ from speechlite.data.order import BatchOrder
 from speechlite.data.reader import UtteranceReader, pad
 from speechlite.engine.progress import track
 
-__all__ = ["FrozenModel"]
+__all__ = ["FrozenModel", "HiddenCache"]
+
+HiddenCache = dict[tuple[int | None, bool], dict[str, tuple[Tensor, ...]]]
+"""Hidden states by utterance, for each number of layers and choice of the last one alone."""
 
 
 class FrozenModel:
@@ -28,6 +31,7 @@ class FrozenModel:
         num_layers: layers to execute; None means all.
         last_only: whether the last hidden state is all that is wanted.
         cache_bytes: memory for hidden states; beyond it they are computed anew each time.
+        cache: states of the same model and layers that an earlier task left; filled further.
     """
 
     def __init__(
@@ -38,13 +42,14 @@ class FrozenModel:
         num_layers: int | None,
         last_only: bool,
         cache_bytes: float,
+        cache: HiddenCache | None = None,
     ) -> None:
         self.model = model.eval()
         self.reader = reader
         self.num_layers = num_layers
         self.last_only = last_only
-        self._free_bytes = cache_bytes
-        self._cache: dict[str, tuple[Tensor, ...]] = {}
+        self._cache = {} if cache is None else cache.setdefault((num_layers, last_only), {})
+        self._free_bytes = cache_bytes - sum(map(_size_bytes, self._cache.values()))
 
     @property
     def num_states(self) -> int:
@@ -60,7 +65,11 @@ class FrozenModel:
             order: the split's batches.
             description: what the progress bar says.
         """
-        batches = list(order.epoch(0))
+        batches = [
+            names
+            for names in order.epoch(0)
+            if not all(name in self._cache for name in names)
+        ]
         with track(description, len(batches)) as tracker:
             for done, names in enumerate(batches, start=1):
                 if self._free_bytes <= 0:
@@ -96,5 +105,9 @@ class FrozenModel:
     def _remember(self, names: Sequence[str], hidden: Hidden) -> None:
         for row, (name, length) in enumerate(zip(names, hidden.lengths.tolist(), strict=True)):
             states = tuple(layer[row, :length].clone() for layer in hidden.layers)
-            self._free_bytes -= sum(state.numel() * state.element_size() for state in states)
+            self._free_bytes -= _size_bytes(states)
             self._cache[name] = states
+
+
+def _size_bytes(states: tuple[Tensor, ...]) -> int:
+    return sum(state.numel() * state.element_size() for state in states)

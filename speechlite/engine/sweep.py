@@ -22,7 +22,8 @@ from speechlite.engine.checkpoint import checkpoint_sha256, load_model, save_mod
 from speechlite.engine.compress import compress_checkpoint
 from speechlite.engine.directories import own_directory
 from speechlite.engine.evaluate import evaluate
-from speechlite.engine.experiments import NO_CHAIN, Experiment
+from speechlite.engine.experiments import NO_CHAIN, Experiment, Row
+from speechlite.engine.frozen import HiddenCache
 from speechlite.engine.layer_analysis import analyse_layers
 from speechlite.engine.pretrain import is_further_process, pretrain
 from speechlite.engine.profile import profile
@@ -32,6 +33,15 @@ from speechlite.engine.stamps import Stamp
 from speechlite.plugins.registry import Registry
 
 __all__ = ["Sweep", "profile_once"]
+
+
+@dataclass(frozen=True)
+class _Job:
+    item: Experiment
+    seed: int
+    config: EvaluateConfig
+    label: str
+    cache: HiddenCache
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,9 @@ class Sweep:
             experiments: what to evaluate.
             config_names: primary files of the tasks.
             features: directory of cached features, used by models with a matching frontend.
+
+        Raises:
+            ConfigError: if two of the tasks have one name.
         """
         configs = [
             compose(
@@ -146,90 +159,79 @@ class Sweep:
             )
         runs = [(item, seed) for seed in self.seeds for item in experiments]
         for number, (item, seed) in enumerate(runs, start=1):
+            cache: HiddenCache = {}
             for config in configs:
                 training = replace(config.training, seed=seed)
                 label = f"[{number}/{len(runs)}] {item.id} seed {seed} {config.task.name}"
-                self._evaluate_one(item, seed, replace(config, training=training), features, label)
+                job = _Job(item, seed, replace(config, training=training), label, cache)
+                self._evaluate_one(job, features)
 
-    def _evaluate_one(
-        self,
-        item: Experiment,
-        seed: int,
-        config: EvaluateConfig,
-        features: Path | None,
-        label: str,
-    ) -> None:
-        source = item.model_directory(self.exp_dir, seed)
-        directory = item.directory(self.exp_dir, seed) / item.chain / "results"
-        directory = directory / f"{item.id}-{config.task.name}"
-        task = config.task
+    def _evaluate_one(self, job: _Job, features: Path | None) -> None:
+        item, task = job.item, job.config.task
+        source = item.model_directory(self.exp_dir, job.seed)
+        directory = item.directory(self.exp_dir, job.seed) / item.chain / "results"
+        directory = directory / f"{item.id}-{task.name}"
         data = [Path(name) for name in task.train + task.dev + task.test + task.label_files]
         data += [Path(task.symbols)] if task.symbols else []
         rows = [asdict(row) for row in item.rows]
-        stamp = Stamp.of({**to_mapping(config), "rows": rows}, [source, *data])
+        stamp = Stamp.of({**to_mapping(job.config), "rows": rows}, [source, *data])
         with own_directory(directory):
             reason = stamp.reason_to_run(directory)
             if reason is None:
-                say(f"{label}: up to date")
+                say(f"{job.label}: up to date")
                 return
-            say(f"{label}: {reason}")
-            self._write_records(item, seed, config, features, label, source, directory, stamp)
+            say(f"{job.label}: {reason}")
+            self._write_records(job, features, source, directory, stamp)
 
     def _write_records(
-        self,
-        item: Experiment,
-        seed: int,
-        config: EvaluateConfig,
-        features: Path | None,
-        label: str,
-        source: Path,
-        directory: Path,
-        stamp: Stamp,
+        self, job: _Job, features: Path | None, source: Path, directory: Path, stamp: Stamp
     ) -> None:
         started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        item = job.item
         model = load_model(source, self.registry)
         cost = profile_once(source, model, ProfileConfig())
         if item.chain == NO_CHAIN and model.num_layers > 1:
-            analyse_layers(model, source, config.task.dev)
-        cost["train"] = _training_cost(item.directory(self.exp_dir, seed) / "pretrain")
+            analyse_layers(model, source, job.config.task.dev)
+        cost["train"] = _training_cost(item.directory(self.exp_dir, job.seed) / "pretrain")
         for old in directory.glob("record*"):
             old.unlink()
         result = evaluate(
-            config,
+            job.config,
             model,
             self.registry,
             features=_usable(features, model.spec.frontend),
-            description=label,
+            cache=job.cache,
+            description=job.label,
         )
         names = []
         for number, row in enumerate(item.rows, start=1):
-            identity = {
-                "recipe": self.recipe,
-                "experiment": item.id,
-                "row": row.row,
-                "table": row.table,
-                "layer": row.layer,
-                "model": item.system.name,
-                "model_sha256": checkpoint_sha256(source),
-                "chain": item.chain,
-                "seed": seed,
-                "started": started,
-            }
             record = write_record(
                 directory,
                 f"record{number}",
                 result,
-                config=config,
-                identity=identity,
+                config=job.config,
+                identity=self._identity(job, row, source, started),
                 cost=cost,
                 inputs=stamp.inputs,
                 registry=self.registry,
             )
-            names += [
-                record.name,
-                *(measure.name for measure in record.parent.glob(f"{record.stem}.*.jsonl")),
-            ]
+            scores = record.parent.glob(f"{record.stem}.*.jsonl")
+            names += [record.name, *(path.name for path in scores)]
         stamp.write(directory, outputs=names)
+
+    def _identity(self, job: _Job, row: Row, source: Path, started: str) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe,
+            "experiment": job.item.id,
+            "row": row.row,
+            "table": row.table,
+            "layer": row.layer,
+            "model": job.item.system.name,
+            "model_sha256": checkpoint_sha256(source),
+            "chain": job.item.chain,
+            "seed": job.seed,
+            "started": started,
+        }
 
 
 def _usable(features: Path | None, frontend: Any) -> Path | None:

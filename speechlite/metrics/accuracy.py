@@ -35,14 +35,17 @@ class FrameAccuracy(Metric):
             batch: the batch with its frame labels.
 
         Returns:
-            Correct and counted frames of each utterance.
+            Correct and counted frames of each utterance; frames without a label are not counted.
         """
         labels = batch.labels[self.stream]
         scores = []
-        for row, predicted_S in enumerate(predictions):
-            reference_S = labels.values[row, : len(predicted_S)].to(predicted_S.device)
+        for row, (predicted_S, length) in enumerate(
+            zip(predictions, labels.lengths.tolist(), strict=True)
+        ):
+            frames = min(len(predicted_S), length)
+            reference_S = labels.values[row, :frames].to(predicted_S.device)
             counted_S = reference_S >= 0
-            correct = torch.logical_and(predicted_S == reference_S, counted_S).sum()
+            correct = torch.logical_and(predicted_S[:frames] == reference_S, counted_S).sum()
             scores.append(
                 UtteranceScore(
                     id=batch.ids[row],

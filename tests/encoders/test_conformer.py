@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_encoders import build, frames
 from torch import nn
 from torchaudio.models.conformer import _FeedForwardModule
 
-from small_encoders import build, frames
 from speechlite.core.model import ModelSpec, SpeechModel
 from speechlite.encoders.config import ConformerConfig
 from speechlite.encoders.conformer import ConformerEncoder, ConformerLayer
@@ -77,7 +77,9 @@ def test_model_when_the_predictor_is_counted_then_sizes_are_the_papers(shared, m
 
 def _norm(x_BSD, norm):
     centred = x_BSD - x_BSD.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight + norm.bias
+    return (
+        centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.weight + norm.bias
+    )
 
 
 def _mapped(x_BSD, feedforward, norm):
@@ -118,4 +120,3 @@ def test_layer_when_without_macaron_then_there_is_one_feedforward_and_four_norms
     assert (layer.macaron, layer.macaron_norm) == (None, None)
     assert sum(isinstance(module, nn.LayerNorm) for module in layer.modules()) == 4
     assert layer.feedforward_scale == 1.0
-

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_encoders import build, frames
 from torch import nn
 
-from small_encoders import build, frames
 from speechlite.encoders.config import TransformerConfig
 from speechlite.encoders.transformer import TransformerEncoder
 from speechlite.nn.positional import absolute_positions

@@ -239,7 +239,10 @@ DEPTH = {"name": "depth", "layers": 2}
         ({"spec": {"encoder": "conformer", "frontend": "fbank"}}, "a component is no mapping"),
         ({"spec": {"encoder": {}, "frontend": {"name": "fbank"}}}, "expected a component's name"),
         ({"spec": {"encoder": {"name": "alien"}, "frontend": {"name": "fbank"}}}, "alien"),
-        ({"spec": {"encoder": {"name": "identity", "dim": 3}, "frontend": {"name": "fbank"}}}, "dim"),
+        (
+            {"spec": {"encoder": {"name": "identity", "dim": 3}, "frontend": {"name": "fbank"}}},
+            "dim",
+        ),
         ({"edits": [{"compressor": DEPTH}]}, "expected the keys"),
         ({"edits": [DEPTH]}, "expected the keys"),
         ({"edits": ["depth"]}, "expected the keys"),

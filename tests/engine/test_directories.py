@@ -58,8 +58,9 @@ def test_new_directory_when_it_replaces_one_leaves_nothing_of_it(tmp_path):
 
 def test_new_directory_when_its_parent_is_a_file_is_an_error(tmp_path):
     (tmp_path / "f").write_text("")
-    with pytest.raises(EnvironmentProblem, match="cannot be written"), new_directory(
-        tmp_path / "f" / "d"
+    with (
+        pytest.raises(EnvironmentProblem, match="cannot be written"),
+        new_directory(tmp_path / "f" / "d"),
     ):
         pass
 
@@ -103,7 +104,8 @@ def test_own_directory_when_the_owner_is_not_noted_says_another_process(tmp_path
 
 def test_own_directory_when_it_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "f").write_text("")
-    with pytest.raises(EnvironmentProblem, match="cannot be written"), own_directory(
-        tmp_path / "f" / "d"
+    with (
+        pytest.raises(EnvironmentProblem, match="cannot be written"),
+        own_directory(tmp_path / "f" / "d"),
     ):
         pass

@@ -157,7 +157,5 @@ def test_fbank_when_torchaudio_computes_it_at_8_khz_then_it_agrees():
     features_BSF, _ = _build("fbank", sample_rate=8000, num_mels=40, normalise="none").extract(
         waves_BT, lengths_B
     )
-    expected = compliance.fbank(
-        waves_BT, num_mel_bins=40, dither=0.0, sample_frequency=8000.0
-    )
+    expected = compliance.fbank(waves_BT, num_mel_bins=40, dither=0.0, sample_frequency=8000.0)
     torch.testing.assert_close(features_BSF[0], expected, atol=1e-3, rtol=0)

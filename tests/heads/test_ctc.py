@@ -131,11 +131,10 @@ def test_loss_when_weights_are_not_numbers_then_the_data_is_not_blamed():
     assert torch.isnan(head.loss(hidden([9]), batch("character", [[2]])).sum)
 
 
-@pytest.mark.parametrize("recurrent_layers", [0, 1])
-def test_head_when_trained_on_a_toy_task_then_it_reads_the_text(recurrent_layers):
-    head = _head(recurrent_layers=recurrent_layers, layer="last", recurrent_dim=8).train()
+def test_head_when_trained_on_a_toy_task_then_it_reads_the_text():
+    head = _head(layer="last").train()
     states, given = hidden([20, 16]), batch("character", [[2, 3, 1, 2], [3, 2]])
-    losses = descend(head, lambda: head.loss(states, given), steps=150, rate=0.5)
+    losses = descend(head, lambda: head.loss(states, given), steps=100, rate=1.0)
     assert losses[-1] < 0.3 * losses[0]
     scores = head.metric().score(head.eval().predict(states), given)
     assert [score.detail["reference"] for score in scores] == ["ab a", "ba"]

@@ -101,7 +101,7 @@ def test_head_when_trained_on_a_toy_task_then_it_learns_it(layer):
     best_BS = (states.layers[-1] @ teacher).argmax(-1)
     sequences = [best_BS[0].tolist(), best_BS[1, :30].tolist()]
     given = batch("phone", sequences)
-    losses = descend(head, lambda: head.loss(states, given), steps=150, rate=1.0)
+    losses = descend(head, lambda: head.loss(states, given), steps=80, rate=2.0)
     scores = head.metric().score(head.predict(states), given)
     accuracy = sum(s.numerator for s in scores) / sum(s.denominator for s in scores)
     assert losses[-1] < 0.5 * losses[0]

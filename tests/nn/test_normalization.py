@@ -53,7 +53,9 @@ def test_batch_norm_when_differentiated_then_gradients_are_those_of_torch():
     copied_BSD = frames_BSD.detach().clone().requires_grad_()
     _valid(ours(frames_BSD, valid_BS), valid_BS).pow(3).sum().backward()
     theirs(_valid(copied_BSD, valid_BS)).pow(3).sum().backward()
-    torch.testing.assert_close(frames_BSD.grad[valid_BS], copied_BSD.grad[valid_BS], atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        frames_BSD.grad[valid_BS], copied_BSD.grad[valid_BS], atol=1e-3, rtol=1e-4
+    )
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(ours.bias.grad, theirs.bias.grad, atol=1e-3, rtol=1e-4)
 

