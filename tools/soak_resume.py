@@ -145,7 +145,13 @@ def _newest(directory: Path) -> str:
 
 
 def _leftovers(directory: Path) -> list[Path]:
-    return [path for mark in (".*.tmp-*", ".*.old-*") for path in directory.rglob(mark)]
+    # os.walk passes over what vanishes meanwhile
+    return [
+        Path(parent, name)
+        for parent, directories, files in os.walk(directory)
+        for name in (*directories, *files)
+        if name.startswith(".") and (".tmp-" in name or ".old-" in name)
+    ]
 
 
 def _is_alive(group: int) -> bool:

@@ -150,7 +150,7 @@ def _train(config: PretrainConfig, directory: Path, registry: Registry, stamp: S
         speech=train[0],
     )
     best = _Best(module, directory / "candidates", valid[0], config.trainer.seed)
-    stopped = fit(module, directory, validate=best.validate, description=directory.parent.name)
+    stopped = fit(module, directory, validate=best.validate, description=str(directory))
     if stopped:
         raise Interrupted(stopped)
     if rank_and_world()[0] == 0:

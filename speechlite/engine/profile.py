@@ -6,6 +6,7 @@ often as it runs; Fourier transforms and element-wise operations are not counted
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,6 +160,7 @@ def _storage(directory: Path | None) -> dict[str, Any]:
 
 def _peak_memory(model: SpeechModel, config: ProfileConfig) -> Mapping[str, Any]:
     how = f"growth of VmHWM over one forward of {config.rtf_seconds} s, batch 1"
+    _return_free_memory()
     try:
         # 5 resets the peak of the resident set (Linux, proc(5))
         _LINUX_RESET.write_text("5")
@@ -168,6 +170,14 @@ def _peak_memory(model: SpeechModel, config: ProfileConfig) -> Mapping[str, Any]
         return {"bytes": max(_status_bytes("VmHWM") - before, 0), "how": how}
     except OSError:
         return {"bytes": None, "how": how, "why": "only Linux tells the peak of a single forward"}
+
+
+def _return_free_memory() -> None:
+    # what the allocator keeps from earlier passes would be used again without a trace; where the
+    # C library is not glibc there is no such call
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _status_bytes(field: str) -> int:

@@ -128,7 +128,8 @@ def _expand(given: str) -> list[Path]:
         raise DataError("no such file or directory", remedy="name an experiment", path=given)
     found: list[Path] = []
     for place in places:
-        found += place.glob("**/results/*.json") if place.is_dir() else [place]
+        inside = place.glob("**/results/**/*.json") if place.is_dir() else [place]
+        found += [path for path in inside if path.name != "stamp.json"]
     if not found:
         cause = "holds no results/*.json"
         raise DataError(cause, remedy="run the evaluate stage first", path=given)

@@ -97,9 +97,13 @@ class _Batches(Dataset[Any]):
     def __init__(self, reader: UtteranceReader) -> None:
         self.reader = reader
 
-    def __getitem__(self, request: _Request) -> tuple[Batch, Position]:
-        batch = self.reader.read(request.names, seed=request.seed, crop_seed=request.crop_seed)
-        return batch, request.position
+    def __getitem__(self, request: _Request) -> tuple[Batch | SpeechliteError, Position]:
+        try:
+            read = self.reader.read(request.names, seed=request.seed, crop_seed=request.crop_seed)
+        except SpeechliteError as error:
+            # torch would rebuild an error of a loading process from its text alone
+            return error, request.position
+        return read, request.position
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -211,7 +215,12 @@ class TrainingModule(lightning.LightningModule):
 
         Returns:
             The same pair on the device.
+
+        Raises:
+            SpeechliteError: if the batch could not be read.
         """
+        if isinstance(batch[0], SpeechliteError):
+            raise batch[0]
         return batch[0].to(device), batch[1]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

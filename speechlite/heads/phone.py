@@ -9,16 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechlite.core.errors import DataError
 from speechlite.core.head import Head, Metric
 from speechlite.core.types import Batch, Hidden, LabelSpace, Loss
 from speechlite.heads.config import PhoneConfig
-from speechlite.metrics.accuracy import FrameAccuracy
+from speechlite.metrics.accuracy import FrameAccuracy, check_label_rate
 from speechlite.nn.layer_sum import LayerSum
 
 __all__ = ["PhoneHead"]
-
-_LARGEST_MISFIT = 3
 
 
 class PhoneHead(Head):
@@ -59,14 +56,9 @@ class PhoneHead(Head):
             DataError: if an utterance has more than 3 labels more or fewer than frames.
         """
         labels = batch.labels[self.labels.stream]
-        misfit_B = (labels.lengths.to(hidden.lengths.device) - hidden.lengths).abs()
-        if int(misfit_B.max()) > _LARGEST_MISFIT:
-            row = int(misfit_B.argmax())
-            raise DataError(
-                f"utterance {batch.ids[row]} has {int(labels.lengths[row])} {self.labels.stream} "
-                f"labels for {int(hidden.lengths[row])} frames",
-                remedy="make labels at the frontend's frame rate",
-            )
+        lengths = zip(labels.lengths.tolist(), hidden.lengths.tolist(), strict=True)
+        for name, (count, length) in zip(batch.ids, lengths, strict=True):
+            check_label_rate(name, self.labels.stream, labels=count, frames=length)
         scores_BSC = self._scores(hidden)
         frames = min(scores_BSC.shape[1], labels.values.shape[1])
         reference_BS = labels.values[:, :frames].clone()

@@ -5,7 +5,7 @@ import os
 import pytest
 from made_runs import leftovers
 
-from speechlite.core.errors import DataError
+from speechlite.core.errors import DataError, EnvironmentProblem
 from speechlite.engine import stamps
 from speechlite.engine.stamps import Stamp, fingerprint
 
@@ -133,7 +133,7 @@ def test_stamp_when_the_write_fails_leaves_the_old_one(step, monkeypatch):
         raise OSError("no")
 
     monkeypatch.setattr(stamps.json, "dumps", fail)
-    with pytest.raises(OSError, match="no"):
+    with pytest.raises(EnvironmentProblem, match="cannot be written: no"):
         Stamp({}, {}).write(step / "out", outputs=[])
     assert (step / "out" / "stamp.json").read_text() == before
     assert not leftovers(step)

@@ -1,0 +1,94 @@
+"""The whole recipe on the tiny corpus with a model of a few thousand parameters."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LINKED = (".venv", "speechlite", "plugins", "tools", "requirements.lock", "setup.cfg")
+MODEL = "encoder.dim=16 encoder.feedforward=32 encoder.layers=3"
+PRETRAIN = f"{MODEL} trainer.max_steps=6 trainer.validate_every_steps=3 trainer.threads=1"
+EVALUATE = "training.max_steps=4 training.validate_every_steps=2 training.threads=1"
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """Copy the recipes beside links to everything else, with small chains."""
+    root = tmp_path_factory.mktemp("speechlite")
+    if not (ROOT / ".venv" / ".speechlite-setup").is_file():
+        pytest.skip("tools/setup.sh has not made .venv, which the recipe uses")
+    outputs = shutil.ignore_patterns("data", "dump", "exp", "downloads", "data_real", "dump_real")
+    shutil.copytree(ROOT / "egs", root / "egs", ignore=outputs)
+    for name in (*LINKED, "pyproject.toml"):
+        (root / name).symlink_to(ROOT / name)
+    folder = root / "egs" / "librispeech" / "layer_reduction"
+    experiments = folder / "conf" / "experiments.yaml"
+    text = experiments.read_text().replace("compressor.layers=5", "compressor.layers=2")
+    experiments.write_text(text.replace("random_depth=[2,8]", "random_depth=[1,3]"))
+    return folder
+
+
+def _run(folder, *arguments):
+    return subprocess.run(
+        ["./run.sh", "--size", "tiny", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _all_stages(folder, *arguments):
+    overrides = ("--pretrain_overrides", PRETRAIN, "--evaluate_overrides", EVALUATE)
+    return _run(folder, *overrides, *arguments)
+
+
+def _times(folder):
+    kept = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    hidden = (".lock", ".owner", ".generating.lock", ".prepared.json")
+    return {path: path.stat().st_mtime_ns for path in kept if path.name not in hidden}
+
+
+@pytest.mark.slow
+def test_recipe_when_run_twice_then_it_reports_and_then_repeats_nothing(recipe):
+    first = _all_stages(recipe)
+    assert first.returncode == 0, first.stderr[-3000:]
+    assert "Successfully finished. [elapsed=" in first.stderr.splitlines()[-1]
+    results = (recipe / "exp" / "mini" / "RESULTS.md").read_text()
+    for row in ("FBANK", "Exp.1 Conformer-8L", "Exp.5", "Exp.7"):
+        assert row in results
+    report = (recipe / "exp" / "mini" / "report.html").read_text()
+    assert "<script" not in report
+    assert "Layer transitions" in report
+    records = sorted((recipe / "exp").rglob("record1.json"))
+    assert len(records) == 8
+    content = [json.loads(path.read_text()) for path in records]
+    assert {record["identity"]["task"] for record in content} == {"phone", "ctc"}
+
+    models = sorted((recipe / "exp").rglob("model.safetensors"))
+    before = _times(recipe / "exp") | _times(recipe / "dump")
+    second = _all_stages(recipe, "--stage", "features", "--stop_stage", "evaluate")
+    assert second.returncode == 0, second.stderr[-3000:]
+    assert before.items() <= (_times(recipe / "exp") | _times(recipe / "dump")).items()
+    assert len(models) == 5
+
+    changed = _run(
+        recipe,
+        *("--stage", "pretrain", "--stop_stage", "pretrain"),
+        *("--pretrain_overrides", PRETRAIN.replace("max_steps=6", "max_steps=7")),
+    )
+    assert changed.returncode == 0, changed.stderr[-3000:]
+    assert "changed: trainer.max_steps" in changed.stderr
+
+
+def test_recipe_when_the_data_is_missing_then_the_stage_that_makes_it_is_named(tmp_path, recipe):
+    done = _run(recipe, "--stage", "evaluate", "--stop_stage", "evaluate", "--exp_dir", "nowhere")
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("speechlite: error:")
