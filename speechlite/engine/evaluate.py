@@ -257,7 +257,8 @@ class _HeadTraining:
                 if due and self._is_better(self.score(self.splits["dev"]).value):
                     self.best_step = step
                     best = copy.deepcopy(self.head.state_dict())
-                tracker.update(step, f"dev {self.metric.name} {self.best_value:.2f}")
+                note = f"dev {self.metric.name} {self.best_value:.2f}" if self.best_step else ""
+                tracker.update(step, note)
         self.head.load_state_dict(best)
 
     def _step(self, adam: torch.optim.Adam, names: tuple[str, ...], step: int) -> None:

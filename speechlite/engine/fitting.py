@@ -16,6 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import distributed
 
 from speechlite.core.errors import ConfigError, EnvironmentProblem
@@ -39,6 +40,20 @@ class _Steps(Callback):
         self.validate = validate
         self.signal = 0
         self.tracker: Tracker | None = None
+
+    def watch_signals(self) -> None:
+        """Take note of signals from now on; a handler that only does that interrupts no write."""
+        for number in _SIGNALS:
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: object) -> None:
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        # by now Lightning has a handler of its own, which ends the process as if all were well
+        self.watch_signals()
 
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -69,16 +84,9 @@ class _Steps(Callback):
 
 @contextmanager
 def _deferred_signals(steps: _Steps) -> Iterator[None]:
-    # a handler that only sets a flag cannot interrupt a write
-    def remember(number: int, frame: object) -> None:
-        if steps.signal and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        steps.signal = number
-
     previous = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
-        for number in _SIGNALS:
-            signal.signal(number, remember)
+        steps.watch_signals()
         yield
     finally:
         for number, handler in previous.items():
@@ -124,6 +132,9 @@ def fit(
             steps.tracker = tracker
             try:
                 trainer.fit(module, ckpt_path=None if resume is None else str(resume))
+            except SIGTERMException:
+                # the signal came before training had begun
+                steps.signal = steps.signal or signal.SIGTERM
             except (torch.OutOfMemoryError, MemoryError) as error:
                 raise EnvironmentProblem(
                     f"out of memory: {' '.join(str(error).split()) or 'no detail'}",

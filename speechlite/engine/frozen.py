@@ -66,9 +66,7 @@ class FrozenModel:
             description: what the progress bar says.
         """
         batches = [
-            names
-            for names in order.epoch(0)
-            if not all(name in self._cache for name in names)
+            names for names in order.epoch(0) if not all(name in self._cache for name in names)
         ]
         with track(description, len(batches)) as tracker:
             for done, names in enumerate(batches, start=1):

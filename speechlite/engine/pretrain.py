@@ -151,6 +151,9 @@ def _train(config: PretrainConfig, directory: Path, registry: Registry, stamp: S
     )
     best = _Best(module, directory / "candidates", valid[0], config.trainer.seed)
     stopped = fit(module, directory, validate=best.validate, description=str(directory))
+    if stopped and is_further_process():
+        # the first process reports it; Lightning would kill that one if this one failed
+        raise SystemExit(0)
     if stopped:
         raise Interrupted(stopped)
     if rank_and_world()[0] == 0:

@@ -193,8 +193,6 @@ class Sweep:
         if item.chain == NO_CHAIN and model.num_layers > 1:
             analyse_layers(model, source, job.config.task.dev)
         cost["train"] = _training_cost(item.directory(self.exp_dir, job.seed) / "pretrain")
-        for old in directory.glob("record*"):
-            old.unlink()
         result = evaluate(
             job.config,
             model,
@@ -203,6 +201,8 @@ class Sweep:
             cache=job.cache,
             description=job.label,
         )
+        for old in directory.glob("record*"):
+            old.unlink()
         names = []
         for number, row in enumerate(item.rows, start=1):
             record = write_record(

@@ -7,16 +7,16 @@ import random
 import pytest
 import torch
 import yaml
+from made_runs import choice, leftovers
 from safetensors.torch import load_file, save_file
 
 from speechlite.config.compose import config_hash
+from speechlite.config.schema import CompressConfig
 from speechlite.core.errors import CheckpointError, ConfigError, EnvironmentProblem, PluginError
 from speechlite.engine import checkpoint
 from speechlite.engine.build import build_compressor
 from speechlite.engine.checkpoint import checkpoint_sha256, load_model, named_tensors, save_model
 from speechlite.engine.compress import compress
-from speechlite.config.schema import CompressConfig
-from made_runs import choice, leftovers
 
 REFUSED = (CheckpointError, ConfigError, PluginError)
 
@@ -146,7 +146,7 @@ def test_checkpoint_when_any_bit_is_flipped_is_refused_or_means_the_same(saved, 
         try:
             model = load_model(saved, registry)
         except REFUSED as error:
-            assert len(str(error).splitlines()) == 1
+            assert len(str(error).splitlines()) == 1  # noqa: PT017 (not all damage is refused)
             refused += 1
         else:
             # a space more in YAML changes nothing

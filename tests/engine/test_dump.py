@@ -16,9 +16,7 @@ def chosen(registry):
     return choice(registry, "frontend", "fbank", num_mels=8)
 
 
-def test_dump_writes_what_the_frontend_gives_for_each_utterance(
-    registry, chosen, speech, tmp_path
-):
+def test_dump_writes_what_the_frontend_gives_for_each_utterance(registry, chosen, speech, tmp_path):
     (out,) = dump_features(chosen, [speech / "dev"], tmp_path, registry)
     store = FeatureStore(out)
     frontend = Fbank(chosen.options, dim=None)

@@ -20,9 +20,7 @@ from speechlite.engine.evaluate import SplitScore, evaluate
 @pytest.fixture
 def config_of(registry, speech):
     def make(*further, data=speech):
-        return compose(
-            "evaluate", registry=registry, overrides=evaluate_arguments(data, *further)
-        )
+        return compose("evaluate", registry=registry, overrides=evaluate_arguments(data, *further))
 
     return make
 

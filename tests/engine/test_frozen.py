@@ -17,9 +17,7 @@ def frozen_of(make_model, speech):
         split = read_split([str(speech / "dev")], frame_grid(model.frontend))
         reader = UtteranceReader(split.utterances, frame_grid(model.frontend))
         options = {"num_layers": None, "last_only": False, "cache_bytes": 1e9} | options
-        order = BatchOrder(
-            split.durations, batch_seconds=3.0, num_buckets=2, seed=1, shuffle=False
-        )
+        order = BatchOrder(split.durations, batch_seconds=3.0, num_buckets=2, seed=1, shuffle=False)
         return FrozenModel(model, reader, **options), order
 
     return make

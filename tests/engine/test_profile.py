@@ -32,9 +32,8 @@ class Wide(Encoder):
 
 def frontend_macs(registry):
     """Count those of the filterbank alone, by a model without layers."""
-    spec = model_spec(
-        choice(registry, "frontend", "fbank", num_mels=MELS), choice(registry, "encoder", "identity")
-    )
+    frontend = choice(registry, "frontend", "fbank", num_mels=MELS)
+    spec = model_spec(frontend, choice(registry, "encoder", "identity"))
     return count_macs(build_model(spec, registry), 1.0)
 
 
@@ -79,8 +78,8 @@ def test_macs_of_an_encoder_without_layers_are_those_of_the_frontend(registry, m
 
 
 def test_parameters_that_are_shared_count_once(make_model):
-    shared, single = (count_parameters(make_model(**o)) for o in ({"share_parameters": True}, {"layers": 1}))
-    assert shared == single
+    shared, single = make_model(share_parameters=True), make_model(layers=1)
+    assert count_parameters(shared) == count_parameters(single)
 
 
 def test_parameters_by_group_sum_to_the_total(make_model):

@@ -14,7 +14,14 @@ from speechlite.engine import fitting
 from speechlite.engine.build import build_model, build_objective, model_spec
 from speechlite.engine.fitting import fit
 from speechlite.engine.pretrain import _speech
-from speechlite.engine.training import TrainingModule, noam_factor, rank_and_world, summed
+from speechlite.engine import training as training_module
+from speechlite.engine.training import (
+    TrainingModule,
+    _Requests,
+    noam_factor,
+    rank_and_world,
+    summed,
+)
 
 
 def training(config, registry):
@@ -174,3 +181,26 @@ def test_loss_when_the_weight_is_zero_is_finite(registry, speech, tmp_path, monk
     monkeypatch.setattr(module.objective, "forward", nothing)
     fit(module, tmp_path, validate=lambda step: None, description="x")
     assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def test_batches_shared_by_two_processes_are_those_of_one(registry, speech, monkeypatch):
+    module = training(pretrain_config(registry, speech), registry)
+    order = module.speech.order
+
+    def shares(rank, world):
+        monkeypatch.setattr(training_module, "rank_and_world", lambda: (rank, world))
+        return list(_Requests(order, seed=1, start=Position(0, 0), done=0, total=12))
+
+    whole, first, second = shares(0, 1), shares(0, 2), shares(1, 2)
+    for one, a, b in zip(whole, first, second, strict=True):
+        assert sorted(one.names) == sorted(a.names + b.names)
+        assert one.seed == a.seed == b.seed
+        assert one.position == a.position == b.position
+
+
+def test_batches_with_fewer_utterances_than_processes_are_an_error(registry, speech, monkeypatch):
+    module = training(pretrain_config(registry, speech, "data.batch_seconds=1.0"), registry)
+    monkeypatch.setattr(training_module, "rank_and_world", lambda: (1, 2))
+    requests = _Requests(module.speech.order, seed=1, start=Position(0, 0), done=0, total=12)
+    with pytest.raises(ConfigError, match="utterances cannot be shared by 2 processes; raise data"):
+        list(requests)

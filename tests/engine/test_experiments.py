@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from speechlite.core.errors import ConfigError, UsageError
+from speechlite.engine.experiments import Row, read_experiments, read_seeds
+
+CONTENT = {
+    "recipe": "r",
+    "systems": {"fbank": {"trained": False}, "big": {"overrides": ["encoder.layers=8"]}},
+    "chains": {"depth_5": [["compressor=depth", "compressor.layers=5"], ["compressor=depth"]]},
+    "experiments": {
+        "0": {"system": "fbank", "rows": [{"table": "T", "row": "FBANK"}]},
+        "1": {"system": "big", "rows": [{"table": "T", "row": "Big", "layer": 8}]},
+        "2": {"system": "big", "chain": "depth_5", "rows": [{"table": "T", "row": "Small"}]},
+    },
+    "default": ["0", "2"],
+}
+
+
+@pytest.fixture
+def read(tmp_path):
+    def write(**changes):
+        path = tmp_path / "experiments.yaml"
+        path.write_text(yaml.safe_dump({**CONTENT, **changes}, sort_keys=False))
+        return read_experiments(path)
+
+    return write
+
+
+def test_experiments_are_read_with_their_systems_chains_and_rows(read):
+    found = read()
+    assert list(found.all) == ["0", "1", "2"]
+    assert not found.all["0"].system.trained
+    assert found.all["1"].rows == (Row("T", "Big", "8"),)
+    assert found.all["2"].steps == (
+        ("compressor=depth", "compressor.layers=5"),
+        ("compressor=depth",),
+    )
+    assert found.all["1"].chain == "none"
+
+
+def test_experiments_of_the_recipe_are_read():
+    root = Path(__file__).parents[2]
+    found = read_experiments(root / "egs/librispeech/layer_reduction/conf/experiments.yaml")
+    assert set(found.default) <= set(found.all)
+
+
+def test_directories_are_named_after_system_seed_and_chain(read, tmp_path):
+    found = read().all
+    assert found["1"].model_directory(tmp_path, 3) == tmp_path / "big" / "seed3/pretrain/model"
+    assert found["2"].model_directory(tmp_path, 3) == tmp_path / "big" / "seed3/depth_5/model"
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"), [(None, "02"), ("all", "012"), ("1", "1"), ("2,1", "12"), ("1,1,", "1")]
+)
+def test_select_gives_the_named_experiments_in_the_order_of_the_file(read, text, ids):
+    assert [item.id for item in read().select(text)] == list(ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3", r"unknown experiments \['3'\]; choose among 0, 1, 2, or all"),
+        ("1,x,y", r"unknown experiments \['x', 'y'\]"),
+        ("all,1", r"unknown experiments \['all'\]"),
+        ("", "no experiment is named"),
+        (",", "no experiment is named"),
+    ],
+)
+def test_select_of_unknown_experiments_is_an_error(read, text, message):
+    with pytest.raises(UsageError, match=message):
+        read().select(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"spare": 1}, "expected the keys"),
+        ({"systems": ["fbank"]}, "systems is .* expected a mapping"),
+        ({"systems": None}, "systems is None, expected a mapping"),
+        ({"systems": {"a/b": {}}}, "systems has 'a/b', expected letters"),
+        ({"systems": {"..": {}}}, "systems has '..', expected letters"),
+        ({"systems": {"fbank": None, "big": {}}}, "system fbank has None"),
+        ({"systems": {"fbank": {"override": []}, "big": {}}}, "expected overrides and trained"),
+        ({"systems": {"fbank": {"overrides": "a=1"}, "big": {}}}, "expected a list of strings"),
+        ({"systems": {"fbank": {"overrides": [1]}, "big": {}}}, "expected a list of strings"),
+        ({"chains": {"depth_5": []}}, "expected a list of compressions"),
+        ({"chains": {"depth_5": [["a=1"]], "none": [["a=1"]]}}, "chain none has"),
+        ({"chains": {"depth_5": [["a=1"]], "pretrain": [["a=1"]]}}, "chains has 'pretrain'"),
+        ({"chains": {"depth_5": ["compressor=depth"]}}, "expected a list of strings"),
+        ({"experiments": []}, r"experiments is \[\], expected a mapping"),
+        ({"experiments": {"all": {}}}, "experiments has 'all'"),
+        ({"experiments": {"1": None}}, "experiment 1 has None"),
+        ({"experiments": {"1": {"rows": [{"table": "T", "row": "R"}]}}}, "misnames 'system'"),
+        ({"default": "all"}, "default is 'all', expected a name and a list"),
+        ({"default": None}, "default is None"),
+        ({"default": ["9"]}, r"default names unknown \['9'\]"),
+        ({"recipe": 3}, "recipe is 3"),
+    ],
+)
+def test_experiments_of_another_form_are_an_error(read, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        read(**changes)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"system": "alien", "rows": [{"table": "T", "row": "R"}]}, "misnames 'alien'"),
+        ({"system": ["big"], "rows": [{"table": "T", "row": "R"}]}, "lacks or misnames"),
+        ({"system": "big", "chain": "x", "rows": [{"table": "T", "row": "R"}]}, "misnames 'x'"),
+        ({"system": "big"}, "expected a system, perhaps a chain, and rows"),
+        ({"system": "big", "rows": []}, "expected a system, perhaps a chain, and rows"),
+        ({"system": "big", "rows": [{"table": "T"}]}, "each with a table and a row"),
+        ({"system": "big", "rows": [{"table": 1, "row": "R"}]}, "each with a table and a row"),
+        ({"system": "big", "rows": ["R"]}, "each with a table and a row"),
+        ({"system": "big", "rows": [{"table": "T", "row": "R", "l": 1}]}, "each with a table"),
+        ({"system": "big", "chian": "depth_5", "rows": [{"table": "T", "row": "R"}]}, "chian"),
+    ],
+)
+def test_an_experiment_of_another_form_is_an_error(read, body, message):
+    with pytest.raises(ConfigError, match=message):
+        read(experiments={"0": body}, default=[])
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("1", [1]), ("3,1,2", [3, 1, 2]), ("0", [0])])
+def test_seeds_are_whole_numbers(text, seeds):
+    assert read_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "1,", "a", "-1", "1.5", "1,1", "1,01", "1 2", "\u0663", "9" * 30])
+def test_seeds_of_another_form_are_an_error(text):
+    with pytest.raises(UsageError, match="expected different non-negative integers"):
+        read_seeds(text)

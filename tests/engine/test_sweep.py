@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from made_runs import TRAINING, arguments, evaluate_arguments, leftovers, snapshot
+
+from speechlite.core.errors import ConfigError, DataError
+from speechlite.core.result import Result
+from speechlite.engine.checkpoint import load_model
+from speechlite.engine.experiments import read_experiments
+from speechlite.engine.sweep import Sweep
+
+EXPERIMENTS = {
+    "recipe": "made",
+    "systems": {
+        "bare": {"trained": False, "overrides": ["encoder=identity"]},
+        "full": {"overrides": ["encoder.random_depth=[1,3]"]},
+    },
+    "chains": {"depth_2": [["compressor=depth", "compressor.layers=2"]]},
+    "experiments": {
+        "bare": {"system": "bare", "rows": [{"table": "T1", "row": "FBANK"}]},
+        "full": {
+            "system": "full",
+            "rows": [{"table": "T1", "row": "Full"}, {"table": "T2", "row": "Full", "layer": 3}],
+        },
+        "small": {"system": "full", "chain": "depth_2", "rows": [{"table": "T1", "row": "Small"}]},
+    },
+    "default": ["bare", "full", "small"],
+}
+
+
+def nested(words):
+    """Return overrides as the content of a YAML file."""
+    content = {"defaults": []}
+    for word in words:
+        key, value = word.split("=", 1)
+        value = yaml.safe_load(value)
+        *parents, last = key.split(".")
+        if not parents:
+            content["defaults"].append({key: value})
+            continue
+        inner = content
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = value
+    return content
+
+
+@pytest.fixture(scope="module")
+def recipe(speech, tmp_path_factory):
+    """Write the configuration of a recipe with all presets in primary files."""
+    conf = tmp_path_factory.mktemp("conf")
+    (conf / "encoder").mkdir()
+    (conf / "encoder" / "made.yaml").write_text(
+        "defaults: [conformer]\ndim: 8\nlayers: 3\nheads: 2\nfeedforward: 16\nkernel_size: 3\n"
+    )
+    (conf / "frontend").mkdir()
+    (conf / "frontend" / "made.yaml").write_text("defaults: [fbank]\nnum_mels: 8\n")
+    data = [word for word in arguments(speech) if word.startswith("data.")]
+    training = [word for word in TRAINING if not word.startswith("data.")]
+    pretraining = nested([*data, *training])
+    pretraining["defaults"] = [
+        {"frontend": "made"},
+        {"encoder": "made"},
+        {"objective": "reconstruction"},
+        "_self_",
+    ]
+    (conf / "pretrain.yaml").write_text(yaml.safe_dump(pretraining, sort_keys=False))
+    phone = nested(evaluate_arguments(speech))
+    phone["defaults"].append("_self_")
+    (conf / "phone.yaml").write_text(yaml.safe_dump(phone, sort_keys=False))
+    (conf / "experiments.yaml").write_text(yaml.safe_dump(EXPERIMENTS, sort_keys=False))
+    return conf
+
+
+@pytest.fixture
+def sweep_in(registry, recipe):
+    def make(directory, *overrides, seeds=(1,)):
+        return Sweep(
+            recipe="made",
+            exp_dir=directory,
+            seeds=seeds,
+            config_dir=recipe,
+            overrides=overrides,
+            registry=registry,
+        )
+
+    return make
+
+
+@pytest.fixture
+def experiments(recipe):
+    return read_experiments(recipe / "experiments.yaml").select(None)
+
+
+@pytest.fixture(scope="module")
+def finished(registry, recipe, tmp_path_factory):
+    """Run all stages once; tests must not change the result."""
+    directory = tmp_path_factory.mktemp("exp")
+    sweep = Sweep(
+        recipe="made",
+        exp_dir=directory,
+        seeds=(1,),
+        config_dir=recipe,
+        overrides=(),
+        registry=registry,
+    )
+    chosen = read_experiments(recipe / "experiments.yaml").select(None)
+    sweep.pretrain(chosen, "pretrain")
+    sweep.compress(chosen)
+    sweep.evaluate(chosen, ["phone"], features=None)
+    return directory
+
+
+def test_sweep_pretrains_each_system_once(finished):
+    systems = sorted(path.parent.parent.parent.name for path in finished.rglob("pretrain/model"))
+    assert systems == ["bare", "full"]
+
+
+def test_sweep_compresses_by_the_chain(finished, registry):
+    assert load_model(finished / "full/seed1/depth_2/model", registry).num_layers == 2
+
+
+def test_sweep_writes_one_record_a_row(finished):
+    records = [Result.from_json(path.read_text()) for path in finished.rglob("record?.json")]
+    rows = {(r.identity["table"], r.identity["row"], r.identity["layer"]) for r in records}
+    assert len(records) == 4
+    assert rows == {
+        ("T1", "FBANK", None),
+        ("T1", "Full", None),
+        ("T2", "Full", "3"),
+        ("T1", "Small", None),
+    }
+    assert {r.identity["chain"] for r in records} == {"none", "depth_2"}
+
+
+def test_sweep_gives_all_rows_of_an_experiment_one_score(finished):
+    values = {
+        Result.from_json(path.read_text()).metrics[0].value
+        for path in finished.rglob("full-phone/record?.json")
+    }
+    assert len(values) == 1
+
+
+def test_sweep_records_what_pretraining_cost(finished):
+    small = json.loads(next(finished.rglob("small-phone/record1.json")).read_text())
+    bare = json.loads(next(finished.rglob("bare-phone/record1.json")).read_text())
+    assert small["cost"]["train"]["steps"] == 6
+    assert bare["cost"]["train"]["steps"] == 0
+    assert small["cost"]["params"]["total"] > bare["cost"]["params"]["total"] == 0
+
+
+def test_sweep_leaves_no_temporaries(finished):
+    assert not leftovers(finished)
+
+
+def test_sweep_when_run_again_writes_nothing(finished, sweep_in, experiments, capfd):
+    before = snapshot(finished)
+    sweep = sweep_in(finished)
+    sweep.pretrain(experiments, "pretrain")
+    sweep.compress(experiments)
+    sweep.evaluate(experiments, ["phone"], features=None)
+    assert snapshot(finished) == before
+    assert capfd.readouterr().err.count("up to date") == 1 + 1 + 3
+
+
+def test_sweep_with_two_seeds_gives_each_its_directory(sweep_in, experiments, tmp_path, registry):
+    sweep_in(tmp_path, seeds=(1, 2)).pretrain(experiments[:2], "pretrain")
+    weights = [
+        (tmp_path / f"full/seed{seed}/pretrain/model/model.safetensors").read_bytes()
+        for seed in (1, 2)
+    ]
+    assert weights[0] != weights[1]
+
+
+def test_sweep_with_a_wrong_option_fails_before_it_trains(sweep_in, experiments, tmp_path):
+    sweep = sweep_in(tmp_path, "trainer.max_steps=0")
+    with pytest.raises(ConfigError, match="max_steps=0, expected at least 1"):
+        sweep.pretrain(experiments, "pretrain")
+    assert not list(tmp_path.iterdir())
+
+
+def test_sweep_that_compresses_before_pretraining_is_an_error(sweep_in, experiments, tmp_path):
+    with pytest.raises(DataError, match="is missing; run the stage that makes it"):
+        sweep_in(tmp_path).compress(experiments)
+
+
+def test_sweep_with_features_that_are_not_there_is_an_error(
+    finished, sweep_in, experiments, tmp_path
+):
+    sweep = sweep_in(finished, "training.max_steps=1")
+    records = {path: path.read_bytes() for path in finished.rglob("record*")}
+    with pytest.raises(DataError, match="there are no features; run the features stage first"):
+        sweep.evaluate(experiments[1:2], ["phone"], features=tmp_path / "no")
+    assert all(path.read_bytes() == content for path, content in records.items())
+
+
+def test_sweep_with_two_tasks_of_one_name_is_an_error(finished, sweep_in, experiments):
+    with pytest.raises(ConfigError, match="have one task.name"):
+        sweep_in(finished).evaluate(experiments, ["phone", "phone"], features=None)
+
+
+def test_sweep_measures_again_what_it_cannot_read(finished, registry):
+    from speechlite.config.schema import ProfileConfig
+    from speechlite.engine.sweep import profile_once
+
+    source = finished / "bare/seed1/pretrain/model"
+    quick = ProfileConfig(audio_seconds=[0.5], rtf_seconds=0.5, repeats=1, warmup=0)
+    path = source.parent / "profile.json"
+    kept = path.read_text()
+    model = load_model(source, registry)
+    for text in ("", "[]", "{", '{"made_with": 1}'):
+        path.write_text(text)
+        assert profile_once(source, model, quick)["params"]["total"] == 0
+    assert profile_once(source, model, quick) == json.loads(path.read_text())["cost"]
+    path.write_text(kept)
+
+
+def test_sweep_without_the_facts_of_training_is_an_error(finished):
+    from speechlite.engine.sweep import _training_cost
+
+    with pytest.raises(DataError, match="is missing or unreadable; run the pretrain stage again"):
+        _training_cost(finished)
