@@ -111,17 +111,50 @@ def test_setup_when_the_interpreter_makes_no_venv_names_the_package(tree):
     assert re.search("cannot make virtual environments; on Debian: apt-get install", done.stderr)
 
 
-def test_setup_when_the_tree_was_copied_makes_the_environment_anew(tree):
+def test_setup_when_the_tree_was_copied_says_so_and_removes_nothing(tree):
     setup(tree)
+    before = sorted((tree / ".venv").rglob("*"))
     (tree / ".venv" / ".speechlite-place").write_text("/elsewhere\n")
     (tree / "setup.cfg").write_text("changed\n")
+    done = setup(tree)
+    assert done.returncode == 5
+    assert re.search(r"\.venv was made for the tree /elsewhere; remove \.venv", done.stderr)
+    assert set(before) <= set((tree / ".venv").rglob("*"))
+    assert len(calls(tree)) == 4
+
+
+def test_setup_when_run_through_links_serves_the_tree_behind_them(tree, tmp_path_factory):
+    setup(tree)
+    (tree / ".venv" / ".speechlite-place").write_text(f"{tree.resolve()}\n")
+    linked = tmp_path_factory.mktemp("linked")
+    for name in ("tools", "plugins", ".venv", "requirements.lock", "setup.cfg", "pyproject.toml"):
+        (linked / name).symlink_to(tree / name)
+    done = setup(linked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(calls(tree)) == 4
+
+
+def test_setup_when_venv_alone_is_a_link_refuses_to_change_it(tree, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "venv"
+    (tree / ".venv").rename(other)
+    (tree / ".venv").symlink_to(other)
+    before = sorted(other.rglob("*"))
+    done = setup(tree)
+    assert done.returncode == 5
+    assert re.search(r"\.venv is a link; remove the link, then run this again", done.stderr)
+    assert sorted(other.rglob("*")) == before
+
+
+def test_setup_when_making_the_environment_fails_removes_nothing(tree):
+    (tree / ".venv" / "bin" / "pip").unlink()
+    (tree / ".venv" / "kept").write_text("kept")
     maker = tree / "maker"
-    maker.write_text('#!/bin/sh\necho "$*" >>made\ncase "$*" in *--clear*) exit 1 ;; esac\n')
+    maker.write_text('#!/bin/sh\ncase "$*" in *"-m venv"*) exit 1 ;; esac\n')
     maker.chmod(0o755)
     done = setup(tree, PYTHON=str(maker))
     assert done.returncode == 5
-    assert "-m venv --clear .venv" in (tree / "made").read_text()
     assert re.search(r"could not make \.venv; see the lines above", done.stderr)
+    assert (tree / ".venv" / "kept").read_text() == "kept"
 
 
 def test_lock_when_read_pins_every_requirement_of_setup_cfg():

@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from typing import NoReturn
 
 from speechlite import __version__
 from speechlite.core.errors import EnvironmentProblem, SpeechliteError, UsageError
@@ -78,9 +79,16 @@ def _run_bare(arguments: list[str]) -> int:
     return UsageError.exit_code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Report wrong options as any other error: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, remedy=f"see '{self.prog} --help'")
+
+
 def _top_parser() -> argparse.ArgumentParser:
     verbs = "\n".join(f"  {verb:<10} {summary}" for verb, summary in VERBS.items())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="speechlite",
         usage="speechlite [--debug] VERB ...",
         description="Make self-supervised speech models small and fast, and prove what that costs.",
@@ -100,7 +108,7 @@ def _add_debug(parser: argparse.ArgumentParser) -> None:
 
 def _run_verb(verb: str, arguments: list[str]) -> int:
     module = importlib.import_module(f"speechlite.cli.{verb}")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"speechlite {verb}", description=f"{VERBS[verb].capitalize()}.", allow_abbrev=False
     )
     _add_debug(parser)

@@ -54,9 +54,9 @@ def test_a_directory_that_is_missing_is_an_error(tmp_path):
         label_frames([tmp_path / "no"])
 
 
-def test_an_utterance_without_phones_is_an_error(tmp_path):
+def test_an_alignment_of_other_utterances_is_an_error(tmp_path):
     path = write(tmp_path / "a", [(0.0, 0.5, "X")])
     (path / "phones.ctm").write_text("other 1 0.00 0.50 X\n")
-    with pytest.raises(DataError, match="utterance a-1 has no phones"):
+    with pytest.raises(DataError, match="utterance 'other' is not in utt2spk"):
         label_frames([path])
     assert not (path / "phone_labels").exists()

@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LINKED = (".venv", "speechlite", "plugins", "tools", "requirements.lock", "setup.cfg")
+BIN = Path(sys.executable).parent
 MODEL = "encoder.dim=16 encoder.feedforward=32 encoder.layers=3"
 PRETRAIN = f"{MODEL} trainer.max_steps=6 trainer.validate_every_steps=3 trainer.threads=1"
 EVALUATE = "training.max_steps=4 training.validate_every_steps=2 training.threads=1"
@@ -19,14 +20,15 @@ EVALUATE = "training.max_steps=4 training.validate_every_steps=2 training.thread
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """Copy the recipes beside links to everything else, with small chains."""
+    """Copy the recipes, with small chains, into a tree that uses the running environment."""
     root = tmp_path_factory.mktemp("speechlite")
-    if not (ROOT / ".venv" / ".speechlite-setup").is_file():
-        pytest.skip("tools/setup.sh has not made .venv, which the recipe uses")
     outputs = shutil.ignore_patterns("data", "dump", "exp", "downloads", "data_real", "dump_real")
     shutil.copytree(ROOT / "egs", root / "egs", ignore=outputs)
-    for name in (*LINKED, "pyproject.toml"):
-        (root / name).symlink_to(ROOT / name)
+    # the environment of these tests is set up already, and a copy of the tree would make its own
+    setup = root / "tools" / "setup.sh"
+    setup.parent.mkdir()
+    setup.write_text("#!/bin/sh\n")
+    setup.chmod(0o755)
     folder = root / "egs" / "librispeech" / "layer_reduction"
     experiments = folder / "conf" / "experiments.yaml"
     text = experiments.read_text().replace("compressor.layers=5", "compressor.layers=2")
@@ -35,13 +37,18 @@ def recipe(tmp_path_factory):
 
 
 def _run(folder, *arguments):
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["./run.sh", "--size", "tiny", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        },
     )
 
 
