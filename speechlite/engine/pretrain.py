@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from speechlite.config.compose import to_mapping
-from speechlite.config.schema import PretrainConfig
-from speechlite.core.errors import SpeechliteError
+from speechlite.config.schema import PretrainConfig, PretrainDataOptions
+from speechlite.core.errors import ConfigError, SpeechliteError
 from speechlite.core.model import SpeechModel
 from speechlite.core.types import stateless_seed
 from speechlite.data.atomic import replace_file
@@ -85,6 +85,7 @@ def pretrain(
         SpeechliteError: any other problem, in one line.
     """
     model_directory = directory / "model"
+    _refuse_no_data(config.data)
     stamp = Stamp.of(to_mapping(config), _inputs(config))
     if is_further_process():
         if not force and stamp.reason_to_run(directory) is None:
@@ -100,6 +101,14 @@ def pretrain(
         finished = (directory / "stamp.json").is_file()
         _forget_other_runs(directory, stamp, force=force or finished)
         return _train(config, directory, registry, stamp)
+
+
+def _refuse_no_data(data: PretrainDataOptions) -> None:
+    for name in ("train", "valid"):
+        if not getattr(data, name):
+            raise ConfigError(
+                f"data.{name} names no directory", remedy=f"set data.{name}=[DIRECTORY,...]"
+            )
 
 
 def is_further_process() -> bool:

@@ -61,7 +61,7 @@ USAGE = [
     (["evaluate", "--config", "evaluate_x", *SWEEP], 2, "evaluate_x"),
     (["evaluate", "--model", "{root}/model", "--out_dir", OUT], 2, "head: nothing is chosen"),
     (["profile"], 2, "--model"),
-    (["profile", "--model", "{root}/model", "rpeats=3"], 2, "did you mean repeats?"),
+    (["profile", "--model", "{root}/model", "rpeats=3"], 2, "did you mean repeats"),
     (["profile", "--model", "{root}/model", "repeats=0"], 2, "repeats=0, expected at least 1"),
     (["profile", "--model", "{root}/model", "threads=0"], 2, "threads=0, expected at least 1"),
     (["profile", "--model", "{root}/model", "audio_seconds=[]"], 2, "audio_seconds=[]"),

@@ -44,11 +44,7 @@ def _run(folder, *arguments):
         capture_output=True,
         text=True,
         check=False,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        },
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": path},
     )
 
 
