@@ -11,7 +11,9 @@ from speechlite.core.errors import DataError, EnvironmentProblem
 from speechlite.data import features as module
 from speechlite.data.features import FeatureStore, write_features
 
-ROWS = {f"u{i}": torch.randn(5 + i, 3, generator=torch.Generator().manual_seed(i)) for i in range(7)}
+ROWS = {
+    f"u{i}": torch.randn(5 + i, 3, generator=torch.Generator().manual_seed(i)) for i in range(7)
+}
 
 
 @pytest.fixture

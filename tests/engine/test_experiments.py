@@ -133,7 +133,9 @@ def test_seeds_are_whole_numbers(text, seeds):
     assert read_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "1,", "a", "-1", "1.5", "1,1", "1,01", "1 2", "\u0663", "9" * 30])
+@pytest.mark.parametrize(
+    "text", ["", "1,", "a", "-1", "1.5", "1,1", "1,01", "1 2", "\u0663", "9" * 30]
+)
 def test_seeds_of_another_form_are_an_error(text):
     with pytest.raises(UsageError, match="expected different non-negative integers"):
         read_seeds(text)

@@ -34,8 +34,12 @@ def test_analysis_measures_the_distance_of_consecutive_layers(analysed, registry
                 distances[pair].append(float(((a - b) ** 2).sum() ** 0.5))
                 cosines[pair].append(float(a @ b / (a.norm() * b.norm())))
     for pair in range(2):
-        assert content["l2"][pair] == pytest.approx(sum(distances[pair]) / len(distances[pair]), rel=1e-4)
-        assert content["cosine"][pair] == pytest.approx(sum(cosines[pair]) / len(cosines[pair]), rel=1e-4)
+        assert content["l2"][pair] == pytest.approx(
+            sum(distances[pair]) / len(distances[pair]), rel=1e-4
+        )
+        assert content["cosine"][pair] == pytest.approx(
+            sum(cosines[pair]) / len(cosines[pair]), rel=1e-4
+        )
     assert content["name"] == "full"
 
 

@@ -11,10 +11,10 @@ from speechlite.core.objective import Objective
 from speechlite.core.types import Loss, stateless_seed
 from speechlite.data.order import Position
 from speechlite.engine import fitting
+from speechlite.engine import training as training_module
 from speechlite.engine.build import build_model, build_objective, model_spec
 from speechlite.engine.fitting import fit
 from speechlite.engine.pretrain import _speech
-from speechlite.engine import training as training_module
 from speechlite.engine.training import (
     TrainingModule,
     _Requests,
