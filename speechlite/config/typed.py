@@ -241,7 +241,9 @@ def _convert_union(hint: Any, value: Any, where: str) -> Any:
 
 
 def _is_scalar(hint: Any) -> bool:
-    return isinstance(hint, type) and not dataclasses.is_dataclass(hint)
+    # Python 3.10 calls list[int] a type
+    is_plain = isinstance(hint, type) and get_origin(hint) is None
+    return is_plain and not dataclasses.is_dataclass(hint)
 
 
 def _convert_collection(hint: Any, value: Any, where: str) -> Any:

@@ -27,7 +27,7 @@ def visible(path):
 
 USAGE = [
     (["data"], 2, "ACTION"),
-    (["data", "chek"], 2, "invalid choice: 'chek'"),
+    (["data", "chek"], 2, "invalid choice: 'chek'"),  # codespell:ignore chek
     (["data", "check"], 2, "directories"),
     (["data", "check", "{root}/data/dev", "--text", "maybe"], 2, "invalid choice: 'maybe'"),
     (["data", "prepare"], 2, "--out_dir"),

@@ -149,7 +149,7 @@ def speechlite(*words: object, **environ: str) -> subprocess.CompletedProcess[st
         [sys.executable, "-m", "speechlite", *map(str, words)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env=environment(**environ),
     )
 
