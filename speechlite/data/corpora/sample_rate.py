@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from speechlite.data.audio import read_info, read_wave, resample, write_flac
 from speechlite.data.tables import read_table, write_table
 
@@ -37,6 +39,8 @@ def _convert(directory: Path, sample_rate: int) -> int:
     for key, path in converted.items():
         wave_T = read_wave(path)
         wave_T = resample(wave_T, orig_rate=read_info(path).sample_rate, new_rate=sample_rate)
+        # interpolating between samples at full scale overshoots a little
+        wave_T = np.clip(wave_T, -1.0, 1.0)
         target = (audio_dir / f"{key}.flac").resolve()
         write_flac(target, wave_T, sample_rate=sample_rate)
         recordings[key] = str(target)

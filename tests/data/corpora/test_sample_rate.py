@@ -49,3 +49,13 @@ def test_convert_when_nothing_differs_then_nothing_is_written(directory):
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
     assert convert_sample_rate([directory], sample_rate=16000) == 0
     assert before == {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+
+
+def test_convert_when_samples_are_at_full_scale_then_overshoot_is_cut(directory):
+    square_T = np.sign(np.sin(2 * np.pi * 300 * (np.arange(8000) + 0.5) / 8000))
+    audio = read_table(directory / "wav.scp")["a-1"]
+    write_flac(
+        audio, (0.999 * square_T * (np.arange(8000) % 8 > 0)).astype(np.float32), sample_rate=8000
+    )
+    convert_sample_rate([directory], sample_rate=16000)
+    assert check_datadir(directory, audio=True) == []
