@@ -282,7 +282,7 @@ def test_set_threads_with_zero_takes_all_cores():
 
 @pytest.mark.slow
 def test_pretrain_when_a_signal_arrives_saves_and_can_be_resumed(registry, speech, tmp_path):
-    options = ("trainer.max_steps=100", "trainer.checkpoint_every_steps=99")
+    options = ("trainer.max_steps=90", "trainer.validate_every_steps=30")
     words = arguments(speech, *options)
     command = [sys.executable, "-m", "speechlite", "pretrain", *words, "--out_dir"]
     process = subprocess.Popen(

@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-MODEL = "encoder.dim=16 encoder.feedforward=32 encoder.layers=3"
-PRETRAIN = f"{MODEL} trainer.max_steps=6 trainer.validate_every_steps=3 trainer.threads=1"
+MODEL = "defaults: [conformer]\ndim: 16\nfeedforward: 32\nlayers: 3\nheads: 2\n"
+PRETRAIN = "trainer.max_steps=6 trainer.validate_every_steps=3 trainer.threads=1"
 EVALUATE = "training.max_steps=4 training.validate_every_steps=2 training.threads=1"
 
 
@@ -30,6 +30,7 @@ def recipe(tmp_path_factory):
     setup.write_text("#!/bin/sh\n")
     setup.chmod(0o755)
     folder = root / "egs" / "librispeech" / "layer_reduction"
+    (folder / "conf" / "encoder" / "conformer_mini.yaml").write_text(MODEL)
     experiments = folder / "conf" / "experiments.yaml"
     text = experiments.read_text().replace("compressor.layers=5", "compressor.layers=2")
     experiments.write_text(text.replace("random_depth=[2,8]", "random_depth=[1,3]"))
