@@ -260,7 +260,7 @@ class TrainingModule(lightning.LightningModule):
                 remedy="lower optimizer.learning_rate or use trainer.precision=32-true",
             )
         self.log("train/loss", self.last_loss)
-        self.log("learning_rate", float(self.lr_schedulers().get_last_lr()[0]))  # type: ignore
+        self.log("learning_rate", float(self.lr_schedulers().get_last_lr()[0]))  # type: ignore[union-attr]
         for name, part in loss.parts.items():
             self.log(f"train/{name}", float(summed(part)) / world)
 
