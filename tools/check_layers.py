@@ -35,10 +35,10 @@ class Layer:
     later: tuple[str, ...] = ()
 
 
-def _component(folder: str) -> dict[str, Layer]:
+def _component(folder: str, *packages: str) -> dict[str, Layer]:
     config = Layer(("core.component", "core.errors"))
     return {
-        folder: Layer(("core", "nn", "data", "metrics", folder), ("torch",)),
+        folder: Layer(("core", "nn", "data", "metrics", folder), ("torch", *packages)),
         f"{folder}.config": config,
     }
 
@@ -63,6 +63,7 @@ LAYERS = {
             "numpy",
             "safetensors",
             "scipy",
+            "sentencepiece",
             "soundfile",
             "torch",
             "torchaudio",
@@ -72,15 +73,26 @@ LAYERS = {
     **_component("encoders"),
     **_component("objectives"),
     **_component("compressors"),
-    **_component("heads"),
+    **_component("heads", "flashlight", "numpy"),
+    **_component(
+        "hmm",
+        "_kaldi_hmm_gmm",
+        "flashlight",
+        "kaldi_decoder",
+        "kaldi_hmm_gmm",
+        "kaldifst",
+        "numpy",
+        "scipy",
+    ),
     "plugins": Layer(
         ("speechlite", "hookspecs", "core.component", "core.errors", "plugins"), ("pluggy",)
     ),
     "config": Layer(
-        ("core.component", "core.errors", "plugins", "config"), ("hydra", "omegaconf", "yaml")
+        ("core.component", "core.errors", "plugins", "config", "hmm.config"),
+        ("hydra", "omegaconf", "yaml"),
     ),
     "engine": Layer(
-        ("speechlite", "core", "data", "metrics", "plugins", "config", "engine"),
+        ("speechlite", "core", "data", "metrics", "hmm", "plugins", "config", "engine"),
         (
             "filelock",
             "jinja2",
@@ -96,7 +108,7 @@ LAYERS = {
         ),
     ),
     "cli": Layer(
-        ("speechlite", "core.component", "core.errors", "plugins", "config.schema", "cli"),
+        ("speechlite", "core.component", "core.errors", "plugins", "config.stages", "cli"),
         ("yaml",),
         later=("core", "data", "metrics", "config", "engine", "testing"),
     ),

@@ -16,7 +16,7 @@ from typing import Any
 
 from speechlite.config.compose import compose
 from speechlite.config.safe_yaml import load_yaml
-from speechlite.config.schema import STAGES
+from speechlite.config.stages import STAGES
 from speechlite.core.component import KINDS
 from speechlite.core.errors import SpeechliteError
 from speechlite.engine.experiments import read_experiments

@@ -53,6 +53,6 @@ install --requirement requirements.lock
 for package in . plugins/*/; do
     install --no-deps --no-build-isolation --editable "$package"
 done
-.venv/bin/python -c 'import torch, torchaudio, lightning, lhotse, hydra, speechlite' 2>>"$log" ||
+.venv/bin/python -c 'import torch, torchaudio, lightning, lhotse, hydra, sentencepiece, speechlite.hmm.wheels as w; w.load_wheels()' 2>>"$log" ||
     fail "an installed package cannot be imported: $(tail -n 1 "$log"); see $log"
 fingerprint >"$stamp"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from speechlite.cli.registry import open_registry
-from speechlite.config.schema import STAGES
+from speechlite.config.stages import STAGES
 from speechlite.plugins.registry import Registry
 
 __all__ = ["add_arguments", "run"]

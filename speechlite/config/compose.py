@@ -10,8 +10,9 @@ from typing import Any
 from speechlite.config.checks import unfilled
 from speechlite.config.overrides import Override, check_overrides, parse_overrides
 from speechlite.config.safe_yaml import Document
-from speechlite.config.schema import STAGES, Choice
+from speechlite.config.schema import Choice
 from speechlite.config.sources import Selection, Sources, choice_kinds, presets
+from speechlite.config.stages import STAGES
 from speechlite.config.store import ROOT, stored
 from speechlite.config.typed import build, config_hash, from_mapping, to_mapping
 from speechlite.core.errors import ConfigError

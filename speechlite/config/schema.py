@@ -9,7 +9,6 @@ from typing import Any
 from speechlite.core.errors import ConfigError
 
 __all__ = [
-    "STAGES",
     "Choice",
     "CompressConfig",
     "EvaluateConfig",
@@ -185,7 +184,7 @@ class TaskOptions:
     version: str = "1"
     """Changes whenever numbers before and after must not be compared."""
     labels: str = "phones"
-    """Label stream: phones (one a frame) or characters (from text)."""
+    """Label stream: phones (one a frame), characters or subwords (from text)."""
     train: list[str] = field(default_factory=list)
     """Kaldi-style directories to train the head on."""
     dev: list[str] = field(default_factory=list)
@@ -196,13 +195,41 @@ class TaskOptions:
     """Files of frame labels, one line an utterance; empty takes ``phone_labels`` in each split."""
     symbols: str | None = None
     """File of ``symbol id`` lines; None takes ``phones.txt`` beside the first label file."""
+    subword_units: int | None = None
+    """Units that sentencepiece finds in the training text, the blank not counted; at least 1."""
+    subword_type: str = "unigram"
+    """How it finds them: unigram or bpe."""
+    subword_model: str | None = None
+    """A sentencepiece model to take instead."""
 
     def __post_init__(self) -> None:
+        self._check_subwords()
         # the name becomes part of file names
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             raise ConfigError(
                 f"name={self.name!r}, expected letters, digits, '.', '_' or '-'",
                 remedy="change task.name",
+            )
+
+    def _check_subwords(self) -> None:
+        if self.subword_type not in ("unigram", "bpe"):
+            raise ConfigError(
+                f"subword_type={self.subword_type!r}, expected unigram or bpe",
+                remedy="change task.subword_type",
+            )
+        given = [name for name in ("subword_units", "subword_model") if getattr(self, name)]
+        if self.subword_units is not None:
+            _at_least(1, subword_units=self.subword_units)
+        if self.labels == "subwords" and len(given) != 1:
+            raise ConfigError(
+                f"labels=subwords with {' and '.join(given) or 'neither'}, expected one of "
+                "subword_units and subword_model",
+                remedy="set task.subword_units to train units, or task.subword_model to take some",
+            )
+        if self.labels != "subwords" and given:
+            raise ConfigError(
+                f"{given[0]} is set, labels={self.labels} does not use it",
+                remedy=f"set task.labels=subwords, or leave task.{given[0]} out",
             )
 
 
@@ -276,12 +303,3 @@ class ProfileConfig:
         # a shorter utterance may have no frame
         lengths = {f"audio_seconds[{i}]": length for i, length in enumerate(self.audio_seconds)}
         _at_least(0.1, rtf_seconds=self.rtf_seconds, **lengths)
-
-
-STAGES = {
-    "pretrain": PretrainConfig,
-    "compress": CompressConfig,
-    "evaluate": EvaluateConfig,
-    "profile": ProfileConfig,
-}
-"""The options of each stage, by the name of its verb."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from speechlite.core.types import Batch, Hidden, Loss
 
-__all__ = ["Head", "Metric", "UtteranceScore"]
+__all__ = ["Head", "Metric", "Search", "UtteranceScore"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,19 @@ class Metric(ABC):
         Returns:
             One score an utterance.
         """
+
+
+@dataclass(frozen=True)
+class Search:
+    """Hold one way from hidden states to predictions.
+
+    Args:
+        predict: gives one prediction an utterance, of the type that the metric takes.
+        facts: what tells it from the others, as plain JSON values for records.
+    """
+
+    predict: Callable[[Hidden], list[Any]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Head(nn.Module, ABC):
@@ -102,3 +115,15 @@ class Head(nn.Module, ABC):
         Returns:
             A fresh metric.
         """
+
+    def searches(self) -> tuple[Search, ...]:
+        """Return the ways to predict with chosen weights; the best one on dev scores test.
+
+        Weights are chosen by ``predict``, which should be quick. A head whose final predictions
+        cost more, or have weights of their own, gives them here, and reads their files: the call
+        comes before training, so that a wrong file costs none.
+
+        Returns:
+            One or more searches; ``predict`` alone unless a head says otherwise.
+        """
+        return (Search(self.predict),)

@@ -127,7 +127,9 @@ class LabelSpace:
     Args:
         stream: name of the label stream in ``Batch.labels``.
         symbols: the symbol of each class; its index is the label.
+        word_mark: the character that parts words where symbols are joined to a text.
     """
 
     stream: str
     symbols: tuple[str, ...]
+    word_mark: str = " "

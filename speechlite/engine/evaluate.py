@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +20,13 @@ from speechlite.config.schema import EvaluateConfig
 from speechlite.core.errors import ConfigError, DataError, SpeechliteError
 from speechlite.core.head import Head, UtteranceScore
 from speechlite.core.model import SpeechModel
-from speechlite.core.types import LabelSpace, stateless_seed
+from speechlite.core.types import Hidden, LabelSpace, stateless_seed
 from speechlite.data.datadir import Utterance
 from speechlite.data.order import BatchOrder, Position
 from speechlite.data.reader import UtteranceReader
 from speechlite.engine.build import build_head
 from speechlite.engine.frozen import FrozenModel, HiddenCache
-from speechlite.engine.labels import LAYOUTS, read_labels
+from speechlite.engine.labels import LAYOUTS, TEXT_STREAMS, describe_labels, read_labels
 from speechlite.engine.pretrain import set_threads
 from speechlite.engine.progress import track
 from speechlite.engine.splits import Split, check_features, frame_grid, open_features, read_split
@@ -71,6 +72,9 @@ class Evaluation:
         best_step: its step.
         seconds: time spent on the frozen pass and the head.
         train: the split that the head was trained on.
+        search: what tells the search by which ``tests`` were scored, with its score on dev where
+            it was chosen among several.
+        labels: stream, number and SHA-256 of the classes.
     """
 
     tests: tuple[SplitScore, ...]
@@ -78,6 +82,8 @@ class Evaluation:
     best_step: int
     seconds: float
     train: Split
+    search: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -113,10 +119,11 @@ def evaluate(
     reader = _reader(splits, model, features, {labels.stream: rows})
     torch.manual_seed(stateless_seed(config.training.seed, "head"))
     frozen, head = _frozen_and_head(config, model, registry, reader, labels, cache)
+    run = _HeadTraining(head, frozen, config, splits)
     for split in splits.values():
         frozen.fill(_order(split, config), f"{description}: {split.name}")
-    run = _HeadTraining(head, frozen, config, splits)
     run.train(description)
+    search = run.choose_search(description)
     tests = tuple(run.score(splits[name]) for name in splits if name.startswith("test"))
     return Evaluation(
         tests=tests,
@@ -124,6 +131,8 @@ def evaluate(
         best_step=run.best_step,
         seconds=time.perf_counter() - started,
         train=splits["train"],
+        search=search,
+        labels=describe_labels(labels),
     )
 
 
@@ -135,7 +144,7 @@ def _read_splits(config: EvaluateConfig, model: SpeechModel) -> dict[str, Split]
                 f"task.{name} names no data directory",
                 remedy=f"set task.{name}=[DIRECTORY,...]",
             )
-    need_text = task.labels == "characters"
+    need_text = task.labels in TEXT_STREAMS
     splits = {
         name: read_split(getattr(task, name), grid, need_text=need_text)
         for name in ("train", "dev")
@@ -237,6 +246,8 @@ class _HeadTraining:
         self.config = config
         self.splits = splits
         self.metric = head.metric()
+        self.searches = head.searches()
+        self.predict: Callable[[Hidden], list[Any]] = head.predict
         self.best_step = 0
         self.best_value = float("nan")
 
@@ -260,6 +271,31 @@ class _HeadTraining:
                 note = f"dev {self.metric.name} {self.best_value:.2f}" if self.best_step else ""
                 tracker.update(step, note)
         self.head.load_state_dict(best)
+
+    def choose_search(self, description: str) -> dict[str, Any]:
+        """Take the search that is best on dev, with the weights chosen before.
+
+        Args:
+            description: what the progress bar says.
+
+        Returns:
+            Its facts, with its score on dev where there was a choice.
+        """
+        best = self.searches[0]
+        facts = dict(best.facts)
+        if len(self.searches) > 1:
+            sign = -1 if self.metric.higher_is_better else 1
+            values = []
+            with track(f"{description}: search", len(self.searches)) as tracker:
+                for done, search in enumerate(self.searches, start=1):
+                    self.predict = search.predict
+                    values.append(self.score(self.splits["dev"]).value)
+                    tracker.update(done)
+            value = min(values, key=lambda value: sign * value)
+            best = self.searches[values.index(value)]
+            facts = {**best.facts, "dev": value}
+        self.predict = best.predict
+        return facts
 
     def _step(self, adam: torch.optim.Adam, names: tuple[str, ...], step: int) -> None:
         options = self.config.training
@@ -300,7 +336,7 @@ class _HeadTraining:
         with torch.no_grad():
             for names in _order(split, self.config).epoch(0):
                 batch, hidden = self.frozen.read(names)
-                scores += self.metric.score(self.head.predict(hidden), batch)
+                scores += self.metric.score(self.predict(hidden), batch)
         return SplitScore(
             split=split,
             metric=self.metric.name,

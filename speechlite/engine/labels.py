@@ -1,23 +1,31 @@
-"""Label streams of a task: phones of frames, or characters of transcripts."""
+"""Label streams of a task: phones of frames, characters or subword units of transcripts."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from speechlite.config.schema import TaskOptions
-from speechlite.core.errors import ConfigError, DataError
+from speechlite.core.errors import ConfigError, DataError, EnvironmentProblem
 from speechlite.core.types import LabelSpace
+from speechlite.data.atomic import replace_file
 from speechlite.data.corpora.phone_labels import read_phone_labels, read_phones
+from speechlite.data.subwords import WORD_MARK, SubwordTokenizer, train_subwords
 from speechlite.data.tokenizer import CharacterTokenizer
 from speechlite.engine.splits import Split
 
-__all__ = ["LAYOUTS", "read_labels"]
+__all__ = ["LAYOUTS", "TEXT_STREAMS", "describe_labels", "read_labels"]
 
-LAYOUTS = {"phones": "frame", "characters": "sequence"}
+LAYOUTS = {"phones": "frame", "characters": "sequence", "subwords": "sequence"}
 """What the labels of each stream belong to, as in ``Head.label_layout``."""
+TEXT_STREAMS = ("characters", "subwords")
+"""The streams that are made of transcripts."""
 
 
 def read_labels(
@@ -27,19 +35,22 @@ def read_labels(
 
     Args:
         task: the task.
-        splits: its splits; the one named ``train`` defines the characters.
+        splits: its splits; the one named ``train`` defines characters and subword units.
 
     Returns:
         The classes, and int64 labels by utterance id.
 
     Raises:
-        ConfigError: if the label stream is unknown.
+        ConfigError: if the label stream is unknown, or more subword units are wanted than the text
+            has.
         DataError: if labels are missing or malformed.
     """
     if task.labels == "phones":
         return _phones(task, list(splits.values()))
     if task.labels == "characters":
         return _characters(splits)
+    if task.labels == "subwords":
+        return _subwords(task, splits)
     raise ConfigError(
         f"task.labels={task.labels!r}, expected one of {list(LAYOUTS)}",
         remedy="change task.labels",
@@ -90,11 +101,79 @@ def _symbols(path: Path, labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
 
 
 def _characters(splits: Mapping[str, Split]) -> tuple[LabelSpace, dict[str, np.ndarray]]:
-    texts = {
+    texts = _texts(splits)
+    tokenizer = CharacterTokenizer.from_texts(texts[name] for name in splits["train"].utterances)
+    labels = {name: tokenizer.encode(text, utterance=name) for name, text in texts.items()}
+    return LabelSpace("characters", tokenizer.symbols), labels
+
+
+def _subwords(
+    task: TaskOptions, splits: Mapping[str, Split]
+) -> tuple[LabelSpace, dict[str, np.ndarray]]:
+    texts = _texts(splits)
+    if task.subword_model is not None:
+        path = Path(task.subword_model)
+    else:
+        path = _trained(task, splits["train"], [texts[n] for n in splits["train"].utterances])
+    tokenizer = SubwordTokenizer.from_file(path)
+    labels = {name: tokenizer.encode(text, utterance=name) for name, text in texts.items()}
+    return LabelSpace("subwords", tokenizer.symbols, word_mark=WORD_MARK), labels
+
+
+def _texts(splits: Mapping[str, Split]) -> dict[str, str]:
+    return {
         name: " ".join((utterance.text or "").split())
         for split in splits.values()
         for name, utterance in split.utterances.items()
     }
-    tokenizer = CharacterTokenizer.from_texts(texts[name] for name in splits["train"].utterances)
-    labels = {name: tokenizer.encode(text, utterance=name) for name, text in texts.items()}
-    return LabelSpace("characters", tokenizer.symbols), labels
+
+
+def _trained(task: TaskOptions, train: Split, texts: Sequence[str]) -> Path:
+    """Return the model trained on these texts, which an earlier run may have left.
+
+    It lies in a hidden folder beside the training data, which does not count as part of it, under
+    a name made of all that it depends on.
+    """
+    units = task.subword_units or 0
+    sources = json.dumps([units, task.subword_type, _sentencepiece_version(), sorted(texts)])
+    digest = hashlib.sha256(sources.encode()).hexdigest()[:16]
+    directory = train.directories[0] / ".subwords"
+    path = directory / f"{task.subword_type}-{units}-{digest}.model"
+    if path.is_file():
+        return path
+    model = train_subwords(sorted(texts), units=units, kind=task.subword_type)
+    try:
+        directory.mkdir(exist_ok=True)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"subword units cannot be kept here: {error.strerror}",
+            remedy="make the directory writable, or set task.subword_model",
+            path=directory,
+        ) from None
+    with replace_file(path) as stream:
+        stream.write(model)
+    return path
+
+
+def _sentencepiece_version() -> str:
+    try:
+        return version("sentencepiece")
+    except PackageNotFoundError:
+        return "none"
+
+
+def describe_labels(labels: LabelSpace) -> dict[str, Any]:
+    """Return what identifies the classes of a label stream.
+
+    Args:
+        labels: the classes.
+
+    Returns:
+        The stream, the number of classes, and the SHA-256 of their symbols.
+    """
+    symbols = json.dumps(labels.symbols).encode()
+    return {
+        "stream": labels.stream,
+        "classes": len(labels.symbols),
+        "sha256": hashlib.sha256(symbols).hexdigest(),
+    }

@@ -18,6 +18,7 @@ import torch
 
 import speechlite
 from speechlite.config.compose import config_hash, to_mapping
+from speechlite.config.dnn_hmm import DnnHmmConfig
 from speechlite.config.schema import EvaluateConfig
 from speechlite.core.result import Measure, Result
 from speechlite.data.atomic import replace_file
@@ -31,6 +32,7 @@ from speechlite.plugins.registry import Registry
 __all__ = ["environment", "write_record"]
 
 _NORMALISER = "speechlite.whitespace 1"
+_TEXT_METRICS = ("wer", "cer")
 
 
 def environment() -> dict[str, Any]:
@@ -96,7 +98,7 @@ def write_record(
     name: str,
     evaluation: Evaluation,
     *,
-    config: EvaluateConfig,
+    config: EvaluateConfig | DnnHmmConfig,
     identity: Mapping[str, Any],
     cost: Mapping[str, Any],
     inputs: Mapping[str, str],
@@ -131,7 +133,7 @@ def write_record(
             "ended": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             **identity,
         },
-        metrics=tuple(_measure(directory, name, test, config) for test in evaluation.tests),
+        metrics=tuple(_measure(directory, name, test) for test in evaluation.tests),
         config={"resolved_sha256": config_hash(config), "values": values},
         code=_code(registry),
         data=splits,
@@ -143,6 +145,8 @@ def write_record(
             "dev": evaluation.dev,
             "best_step": evaluation.best_step,
             "seconds": evaluation.seconds,
+            "search": dict(evaluation.search),
+            "labels": dict(evaluation.labels),
         },
     )
     path = directory / f"{name}.json"
@@ -153,7 +157,7 @@ def write_record(
     return path
 
 
-def _measure(directory: Path, name: str, test: SplitScore, config: EvaluateConfig) -> Measure:
+def _measure(directory: Path, name: str, test: SplitScore) -> Measure:
     rows = [asdict(score) for score in test.scores]
     content = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode()
     file = f"{name}.{test.split.name}.jsonl"
@@ -174,7 +178,7 @@ def _measure(directory: Path, name: str, test: SplitScore, config: EvaluateConfi
         errors=errors,
         ci=_in_percent(ratio_interval(rows)),
         scorer=test.scorer,
-        normaliser=_NORMALISER if config.task.labels == "characters" else None,
+        normaliser=_NORMALISER if test.metric in _TEXT_METRICS else None,
         per_utterance=file,
         per_utterance_sha256=hashlib.sha256(content).hexdigest(),
     )

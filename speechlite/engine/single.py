@@ -64,6 +64,11 @@ def evaluate_checkpoint(
             config=config,
             identity=identity,
             cost=profile(model, ProfileConfig(), source),
-            inputs={str(source): fingerprint(source)},
+            inputs={str(path): fingerprint(path) for path in (source, *_named_files(config))},
             registry=registry,
         )
+
+
+def _named_files(config: EvaluateConfig) -> list[Path]:
+    names = [config.task.subword_model, *getattr(config.head.options, "files", ())]
+    return [Path(name) for name in names if name]

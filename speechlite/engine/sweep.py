@@ -32,7 +32,7 @@ from speechlite.engine.records import environment, write_record
 from speechlite.engine.stamps import Stamp
 from speechlite.plugins.registry import Registry
 
-__all__ = ["Sweep", "profile_once"]
+__all__ = ["Sweep", "profile_once", "training_cost", "usable_features"]
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ class Sweep:
         directory = item.directory(self.exp_dir, job.seed) / item.chain / "results"
         directory = directory / f"{item.id}-{task.name}"
         data = [Path(name) for name in task.train + task.dev + task.test + task.label_files]
-        data += [Path(task.symbols)] if task.symbols else []
+        files = [task.symbols, task.subword_model, *getattr(job.config.head.options, "files", ())]
+        data += [Path(name) for name in files if name]
         rows = [asdict(row) for row in item.rows]
         stamp = Stamp.of({**to_mapping(job.config), "rows": rows}, [source, *data])
         with own_directory(directory):
@@ -192,12 +193,12 @@ class Sweep:
         cost = profile_once(source, model, ProfileConfig())
         if item.chain == NO_CHAIN and model.num_layers > 1:
             analyse_layers(model, source, job.config.task.dev)
-        cost["train"] = _training_cost(item.directory(self.exp_dir, job.seed) / "pretrain")
+        cost["train"] = training_cost(item.directory(self.exp_dir, job.seed) / "pretrain")
         result = evaluate(
             job.config,
             model,
             self.registry,
-            features=_usable(features, model.spec.frontend),
+            features=usable_features(features, model.spec.frontend),
             cache=job.cache,
             description=job.label,
         )
@@ -234,7 +235,19 @@ class Sweep:
         }
 
 
-def _usable(features: Path | None, frontend: Any) -> Path | None:
+def usable_features(features: Path | None, frontend: Any) -> Path | None:
+    """Return cached features where a model can use them.
+
+    Args:
+        features: directory of cached features, or None.
+        frontend: name and options of the model's frontend.
+
+    Returns:
+        The directory; None where another frontend made the features.
+
+    Raises:
+        DataError: if the directory holds no features.
+    """
     # features of another frontend than the model's are no use to it
     if features is None:
         return None
@@ -246,7 +259,18 @@ def _usable(features: Path | None, frontend: Any) -> Path | None:
     return features if FeatureStore(stores[0]).facts.get("frontend") == dict(frontend) else None
 
 
-def _training_cost(directory: Path) -> dict[str, Any]:
+def training_cost(directory: Path) -> dict[str, Any]:
+    """Read what pretraining a model took.
+
+    Args:
+        directory: its pretraining directory.
+
+    Returns:
+        Seconds, steps, epochs and the device.
+
+    Raises:
+        DataError: if it is missing.
+    """
     path = directory / "training.json"
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))

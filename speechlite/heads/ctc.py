@@ -1,53 +1,46 @@
-"""The ``ctc`` head: characters by connectionist temporal classification.
+"""The ``ctc`` head: characters or subword units by connectionist temporal classification.
 
 Shapes: B batch, S frames, D model width, C classes.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from speechlite.core.errors import DataError
-from speechlite.core.head import Head, Metric
+from speechlite.core.head import Head, Metric, Search
 from speechlite.core.types import Batch, Hidden, LabelSpace, Loss
 from speechlite.heads.config import CtcConfig
+from speechlite.heads.ctc_labels import BLANK, collapse, text_of
+from speechlite.heads.ctc_search import BeamSearch, beam_searches
 from speechlite.metrics.error_rate import ErrorRate
 from speechlite.nn.layer_sum import LayerSum
 
 __all__ = ["BLANK", "CtcHead", "collapse"]
 
-BLANK = 0
-"""Class of the blank; symbols follow from 1."""
-
-
-def collapse(path: list[int]) -> list[int]:
-    """Merge repeated classes, then drop blanks (Graves et al. 2006, section 3.1).
-
-    Args:
-        path: one class a frame.
-
-    Returns:
-        The labels that the path stands for.
-    """
-    merged = [label for index, label in enumerate(path) if index == 0 or path[index - 1] != label]
-    return [label for label in merged if label != BLANK]
-
 
 class CtcHead(Head):
-    """Predict characters through recurrent layers and CTC; greedy decoding.
+    """Predict characters or subword units through recurrent layers and CTC.
+
+    ``predict`` takes the best path, which is quick enough to choose weights by; ``searches`` gives
+    what the chosen weights are scored with.
 
     Args:
         config: the options.
         dim: width D of the hidden states.
         num_layers: hidden states given.
-        labels: the characters; symbol 0 is the blank, a space separates words.
+        labels: the symbols; symbol 0 is the blank, the mark of words parts words.
     """
 
     def __init__(self, config: CtcConfig, *, dim: int, num_layers: int, labels: LabelSpace) -> None:
         super().__init__()
+        self.config = config
         self.labels = labels
         self.needs_all_layers = config.layer == "weighted"
         self.stack_frames = config.stack_frames
@@ -91,10 +84,10 @@ class CtcHead(Head):
 
         Args:
             hidden: hidden states of the batch.
-            batch: its character labels.
+            batch: its labels.
 
         Returns:
-            The summed negative log-likelihood and the number of characters.
+            The summed negative log-likelihood and the number of labels.
 
         Raises:
             DataError: if an utterance has fewer frames than its transcript needs.
@@ -114,7 +107,7 @@ class CtcHead(Head):
             row = int(losses_B.isinf().nonzero()[0])
             raise DataError(
                 f"utterance {batch.ids[row]} has {int(lengths_B[row])} frames for "
-                f"{int(labels.lengths[row])} characters, too few for CTC",
+                f"{int(labels.lengths[row])} labels, too few for CTC",
                 remedy="leave the utterance out, or lower head.stack_frames",
             )
         return Loss(sum=losses_B.sum(), weight=labels.lengths.sum().float())
@@ -131,9 +124,32 @@ class CtcHead(Head):
         scores_BSC, lengths_B = self._log_probabilities(hidden)
         best_BS = scores_BSC.argmax(-1).tolist()
         return [
-            self._text(collapse(path[:length]))
+            text_of(collapse(path[:length]), self.labels)
             for path, length in zip(best_BS, lengths_B.tolist(), strict=True)
         ]
+
+    def searches(self) -> tuple[Search, ...]:
+        """Read language model and lexicon, and return a beam search for each pair of weights.
+
+        Returns:
+            The searches; the best path alone where the options ask for it.
+
+        Raises:
+            ConfigError: if the words stand in no file.
+            DataError: if a file is missing or malformed.
+            EnvironmentProblem: if flashlight-text is not installed.
+        """
+        if self.config.search == "greedy":
+            return super().searches()
+        return tuple(
+            Search(partial(self._search, search), search.facts)
+            for search in beam_searches(self.config, self.labels)
+        )
+
+    def _search(self, search: BeamSearch, hidden: Hidden) -> list[str]:
+        scores_BSC, lengths_B = self._log_probabilities(hidden)
+        rows = zip(scores_BSC.float().cpu().numpy(), lengths_B.tolist(), strict=True)
+        return [search.text_of(np.ascontiguousarray(row_SC[:length])) for row_SC, length in rows]
 
     def metric(self) -> Metric:
         """Return word error rate.
@@ -143,12 +159,9 @@ class CtcHead(Head):
         """
         return ErrorRate("wer", self._reference_texts)
 
-    def _text(self, labels: list[int]) -> str:
-        return " ".join("".join(self.labels.symbols[label] for label in labels).split())
-
     def _reference_texts(self, batch: Batch) -> list[str]:
         labels = batch.labels[self.labels.stream]
         return [
-            self._text(row[:length])
+            text_of(row[:length], self.labels)
             for row, length in zip(labels.values.tolist(), labels.lengths.tolist(), strict=True)
         ]

@@ -11,7 +11,8 @@ from made_plugins import OFFERS_THIN, MadePlugin
 from made_recipe import FILES, PRIMARY, write_recipe
 
 from speechlite.config.compose import compose, to_mapping
-from speechlite.config.schema import STAGES, Choice, PretrainConfig, TrainerOptions
+from speechlite.config.schema import Choice, PretrainConfig, TrainerOptions
+from speechlite.config.stages import STAGES
 from speechlite.core.errors import PluginError
 
 CHOICES = ("frontend=flat", "encoder=wide", "objective=match")

@@ -10,11 +10,12 @@ from made_runs import choice, evaluate_arguments, write_speech
 
 from speechlite.config.compose import compose
 from speechlite.core.errors import ConfigError, DataError
-from speechlite.core.head import UtteranceScore
+from speechlite.core.head import Search, UtteranceScore
 from speechlite.data.frame_labels import label_frames
 from speechlite.engine import evaluate as module
 from speechlite.engine.dump import dump_features
 from speechlite.engine.evaluate import SplitScore, evaluate
+from speechlite.heads.phone import PhoneHead
 
 
 @pytest.fixture
@@ -203,3 +204,102 @@ def test_score_of_a_split_is_a_ratio_of_sums(registry, config_of, make_model, sp
     scores = (UtteranceScore("a", "s", 1, 4), UtteranceScore("b", "s", 5, 6))
     assert SplitScore(None, "acc", "%", True, "x", scores).value == pytest.approx(60.0)
     assert SplitScore(None, "acc", "%", True, "x", ()).value == 0.0
+
+
+ARPA = """\\data\\
+ngram 1=6
+ngram 2=1
+
+\\1-grams:
+-9\t<unk>
+-99\t<s>\t0
+-1\t</s>
+-0.5\tAB\t0
+-0.5\tCA\t0
+-0.5\tBC\t0
+
+\\2-grams:
+-0.4\t<s> AB
+
+\\end\\
+"""
+WORDS = ("head=ctc", "head.recurrent_layers=0", "head.stack_frames=2", "training.max_steps=40")
+
+
+@pytest.mark.parametrize("labels", ["characters", "subwords"])
+def test_evaluation_with_a_beam_takes_the_weights_that_are_best_on_dev(
+    registry, config_of, make_model, own, labels
+):
+    (own / "lm.arpa").write_text(ARPA)
+    stream = (f"task.labels={labels}", *(["task.subword_units=6"] if labels == "subwords" else []))
+    beam = ("head.search=beam", f"head.language_model={own / 'lm.arpa'}", "head.beam_size=20")
+    dev_as_test = f"task.test=[{own / 'dev'}]"
+    model = make_model()
+
+    def run(*further):
+        options = (*WORDS, *stream, dev_as_test, *further)
+        return evaluate(config_of(*options, data=own), model, registry)
+
+    scores = {}
+    for word_score in (-1000.0, 1.0):
+        result = run(*beam, f"head.word_score=[{word_score}]")
+        assert (result.search["word_score"], result.search["words"]) == (word_score, 3)
+        assert "dev" not in result.search
+        scores[word_score] = result.tests[0].value
+    best = min(scores, key=scores.__getitem__)
+    assert len(set(scores.values())) == 2
+    for grid in ("-1000.0,1.0", "1.0,-1000.0"):
+        chosen = run(*beam, f"head.word_score=[{grid}]")
+        assert chosen.search["word_score"] == best
+        assert chosen.search["dev"] == chosen.tests[0].value == scores[best]
+    greedy = run()
+    # weights of the head are chosen by the best path, whatever the search
+    assert (greedy.dev, greedy.best_step) == (chosen.dev, chosen.best_step)
+    assert greedy.search == {}
+    assert greedy.labels["stream"] == labels
+    words = {
+        word for score in chosen.tests[0].scores for word in score.detail["hypothesis"].split()
+    }
+    assert words <= {"AB", "CA", "BC"}
+
+
+def test_evaluation_takes_the_search_with_the_higher_score_where_more_is_better(
+    registry, config_of, make_model, monkeypatch
+):
+    def searches(self):
+        def wrong(hidden):
+            return [0 * row for row in self.predict(hidden)]
+
+        return (Search(wrong, {"name": "wrong"}), Search(self.predict, {"name": "right"}))
+
+    monkeypatch.setattr(PhoneHead, "searches", searches)
+    result = evaluate(config_of("training.max_steps=60"), make_model(), registry)
+    assert result.search == {"name": "right", "dev": result.dev}
+
+
+def test_evaluation_with_a_language_model_that_is_missing_ends_before_training(
+    registry, config_of, make_model, monkeypatch
+):
+    monkeypatch.setattr(module.FrozenModel, "fill", None)
+    config = config_of(
+        *WORDS, "task.labels=characters", "head.search=beam", "head.language_model=none.arpa"
+    )
+    with pytest.raises(DataError, match="none.arpa: cannot be read: No such file"):
+        evaluate(config, make_model(), registry)
+
+
+def test_evaluation_of_subwords_scores_words(registry, config_of, make_model, own):
+    config = config_of(*WORDS, "task.labels=subwords", "task.subword_units=6", data=own)
+    (test,) = evaluate(config, make_model(), registry).tests
+    rows = (own / "test" / "text").read_text().splitlines()
+    references = dict(row.split(" ", 1) for row in rows)
+    assert {score.id: score.detail["reference"] for score in test.scores} == references
+
+
+def test_evaluation_of_subwords_without_transcripts_is_an_error(
+    registry, config_of, make_model, own
+):
+    (own / "dev" / "text").unlink()
+    config = config_of(*WORDS, "task.labels=subwords", "task.subword_units=6", data=own)
+    with pytest.raises(DataError, match="text"):
+        evaluate(config, make_model(), registry)

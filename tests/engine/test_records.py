@@ -68,7 +68,8 @@ def test_record_has_every_field_of_the_schema(written):
     assert set(record["identity"]) == expected
     assert set(record["code"]) == {"version", "git_commit", "dirty", "plugins"}
     assert set(record["data"]) == {"train", "test"}
-    assert set(record["provenance"]) == {"inputs", "dev", "best_step", "seconds"}
+    expected = {"inputs", "dev", "best_step", "seconds", "search", "labels"}
+    assert set(record["provenance"]) == expected
     assert record["seeds"] == {"head": 1, "model": 3}
 
 

@@ -38,6 +38,17 @@ def test_record_of_a_single_checkpoint_says_what_it_is(run, saved):
     assert record["provenance"]["inputs"].keys() == {str(saved)}
 
 
+def test_record_of_a_single_checkpoint_names_the_files_of_its_search(run, saved, tmp_path):
+    (tmp_path / "words").write_text("AB\nCA\n")
+    words = f"head.lexicon={tmp_path / 'words'}"
+    path = run(
+        "task.labels=characters", "head=ctc", "head.recurrent_layers=0", "head.search=beam", words
+    )
+    record = json.loads(path.read_text())
+    assert record["provenance"]["inputs"].keys() == {str(saved), str(tmp_path / "words")}
+    assert record["provenance"]["search"]["words"] == 2
+
+
 def test_single_evaluation_in_a_directory_in_use_fails_before_any_work(run, tmp_path, monkeypatch):
     monkeypatch.setattr(single, "evaluate", None)
     with own_directory(tmp_path / "out"), pytest.raises(LockError, match="in use by process"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -164,6 +165,22 @@ def test_sweep_when_run_again_writes_nothing(finished, sweep_in, experiments, ca
     sweep.evaluate(experiments, ["phone"], features=None)
     assert snapshot(finished) == before
     assert capfd.readouterr().err.count("up to date") == 1 + 1 + 3
+
+
+def test_sweep_whose_lexicon_has_changed_evaluates_again(
+    finished, sweep_in, experiments, tmp_path, capfd
+):
+    shutil.copytree(finished, tmp_path / "exp")
+    (tmp_path / "words").write_text("AB\nCA\n")
+    characters = ("head=ctc", "head.recurrent_layers=0", "task.labels=characters")
+    beam = ("head.search=beam", f"head.lexicon={tmp_path / 'words'}")
+    sweep = sweep_in(tmp_path / "exp", *characters, *beam)
+    sweep.evaluate(experiments[:1], ["phone"], features=None)
+    sweep.evaluate(experiments[:1], ["phone"], features=None)
+    assert capfd.readouterr().err.count("up to date") == 1
+    (tmp_path / "words").write_text("AB\nBC\n")
+    sweep.evaluate(experiments[:1], ["phone"], features=None)
+    assert f"changed: {tmp_path / 'words'}" in capfd.readouterr().err
 
 
 def test_sweep_with_two_seeds_gives_each_its_directory(sweep_in, experiments, tmp_path, registry):

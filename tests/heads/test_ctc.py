@@ -14,6 +14,7 @@ from speechlite.core.errors import ConfigError, DataError
 from speechlite.core.types import Hidden, LabelSpace
 from speechlite.heads.config import CtcConfig
 from speechlite.heads.ctc import BLANK, CtcHead, collapse
+from speechlite.heads.ctc_labels import text_of
 
 SPACE = LabelSpace("character", ("<blank>", " ", "a", "b"))
 CLASSES = len(SPACE.symbols)
@@ -117,7 +118,7 @@ def test_prediction_when_the_best_path_is_set_then_its_text_comes_back():
 @pytest.mark.parametrize(("frames", "labels"), [(2, [2, 3, 2]), (2, [2, 2]), (1, [2, 3])])
 def test_loss_when_there_are_too_few_frames_then_the_utterance_is_named(frames, labels):
     message = (
-        f"utterance u1 has {frames} frames for {len(labels)} characters, too few for CTC; "
+        f"utterance u1 has {frames} frames for {len(labels)} labels, too few for CTC; "
         "leave the utterance out, or lower head.stack_frames"
     )
     with pytest.raises(DataError, match=message):
@@ -177,6 +178,49 @@ def test_metric_when_asked_then_it_is_the_word_error_rate():
 def test_config_when_out_of_range_then_it_says_what_is_expected(options, message):
     with pytest.raises(ConfigError, match=message):
         CtcConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"search": "best"}, "search='best', expected greedy or beam; change head.search"),
+        ({"beam_size": 0}, "beam_size=.0., expected finite numbers of at least 1; change head.be"),
+        ({"beam_symbols": -1}, "beam_symbols=.-1., expected finite numbers of at least 0"),
+        ({"beam_threshold": 0.0}, "beam_threshold=0.0, expected more than 0"),
+        ({"beam_threshold": math.inf}, "beam_threshold=.inf., expected finite numbers"),
+        ({"lm_weight": []}, "lm_weight=.., expected finite numbers of at least 0"),
+        ({"lm_weight": [1.0, -1.0]}, "lm_weight=.1.0, -1.0., expected finite numbers of at least"),
+        ({"word_score": [math.nan]}, "word_score=.nan., expected finite numbers; change head.word"),
+        ({"language_model": "lm.arpa"}, "search=greedy does not read lm.arpa; set head.search=be"),
+        ({"lexicon": "words"}, "search=greedy does not read words"),
+        (
+            {"search": "beam", "lexicon": "words", "lm_weight": [1.0, 2.0]},
+            "lm_weight=.1.0, 2.0., but there are no words to weigh; set head.language_model",
+        ),
+        ({"search": "beam", "word_score": [0.0, 1.0]}, "word_score=.0.0, 1.0., but there are no"),
+    ],
+)
+def test_config_when_the_search_is_out_of_range_then_it_says_what_is_expected(options, message):
+    with pytest.raises(ConfigError, match=message):
+        CtcConfig(**options)
+
+
+def test_config_when_it_names_files_then_they_are_listed():
+    config = CtcConfig(search="beam", language_model="a.arpa", lexicon="words")
+    assert config.files == ("a.arpa", "words")
+    assert CtcConfig().files == ()
+
+
+def test_searches_when_greedy_then_the_only_one_is_the_best_path():
+    head = _head()
+    (search,) = head.searches()
+    assert search.predict(hidden([9, 5])) == head.predict(hidden([9, 5]))
+    assert search.facts == {}
+
+
+def test_text_when_units_carry_the_mark_of_words_then_words_come_back():
+    space = LabelSpace("subwords", ("<blank>", "_", "_he", "llo", "_you"), word_mark="_")
+    assert text_of([2, 3, 1, 4], space) == "hello you"
 
 
 def test_config_when_left_at_its_defaults_then_it_is_superbs():
