@@ -77,6 +77,13 @@ COMPONENTS = (
         config="speechlite.heads.config:CtcConfig",
         summary="characters by CTC, scored by word error rate",
     ),
+    Component(
+        kind="head",
+        name="tdnn",
+        target="speechlite.heads.tdnn:TdnnHead",
+        config="speechlite.heads.config:TdnnConfig",
+        summary="a class for every frame by a time-delay network, as acoustic model of an HMM",
+    ),
 )
 """One record a component, as strings."""
 

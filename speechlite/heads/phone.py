@@ -5,14 +5,13 @@ Shapes: B batch, S frames, D model width, C classes.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from speechlite.core.head import Head, Metric
 from speechlite.core.types import Batch, Hidden, LabelSpace, Loss
 from speechlite.heads.config import PhoneConfig
-from speechlite.metrics.accuracy import FrameAccuracy, check_label_rate
+from speechlite.heads.frame_loss import frame_cross_entropy
+from speechlite.metrics.accuracy import FrameAccuracy
 from speechlite.nn.layer_sum import LayerSum
 
 __all__ = ["PhoneHead"]
@@ -55,21 +54,7 @@ class PhoneHead(Head):
         Raises:
             DataError: if an utterance has more than 3 labels more or fewer than frames.
         """
-        labels = batch.labels[self.labels.stream]
-        lengths = zip(labels.lengths.tolist(), hidden.lengths.tolist(), strict=True)
-        for name, (count, length) in zip(batch.ids, lengths, strict=True):
-            check_label_rate(name, self.labels.stream, labels=count, frames=length)
-        scores_BSC = self._scores(hidden)
-        frames = min(scores_BSC.shape[1], labels.values.shape[1])
-        reference_BS = labels.values[:, :frames].clone()
-        valid = torch.minimum(labels.lengths, hidden.lengths.to(labels.lengths.device))
-        positions_S = torch.arange(frames, device=valid.device)
-        reference_BS[positions_S >= valid[:, None]] = -1
-        counted_BS = reference_BS >= 0
-        total = functional.cross_entropy(
-            scores_BSC[:, :frames][counted_BS], reference_BS[counted_BS], reduction="sum"
-        )
-        return Loss(sum=total, weight=counted_BS.sum().float())
+        return frame_cross_entropy(self._scores(hidden), hidden, batch, self.labels.stream)
 
     def predict(self, hidden: Hidden) -> list[Tensor]:
         """Return the best class of every frame.

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from speechlite.core.head import Metric, UtteranceScore
 from speechlite.core.types import Batch
 
-__all__ = ["ErrorRate"]
+__all__ = ["ErrorRate", "aligned_words"]
 
 
 class ErrorRate(Metric):
@@ -64,3 +64,19 @@ class ErrorRate(Metric):
                 "hypothesis": hypothesis,
             },
         )
+
+
+def aligned_words(reference: str, hypothesis: str, *, gap: str = "*") -> list[tuple[str, str]]:
+    """Return the words of two texts side by side.
+
+    Args:
+        reference: the words that were said.
+        hypothesis: the words that were recognised.
+        gap: what stands opposite a deletion or an insertion.
+
+    Returns:
+        Pairs of reference and hypothesis with the fewest differences.
+    """
+    from kaldialign import align
+
+    return [(first, second) for first, second in align(reference.split(), hypothesis.split(), gap)]

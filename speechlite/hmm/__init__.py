@@ -1,0 +1,1 @@
+"""Kaldi-style DNN-HMM speech recognition from wheels."""

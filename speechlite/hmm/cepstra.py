@@ -1,0 +1,62 @@
+"""Mel-frequency cepstra for GMMs.
+
+Shapes: S frames, F cepstra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from speechlite.data.datadir import Utterance
+from speechlite.data.order import BatchOrder
+from speechlite.data.reader import FrameGrid, UtteranceReader
+from speechlite.hmm.features import Floats
+from speechlite.nn.mfcc import Mfcc
+
+__all__ = ["GRID", "compute_cepstra"]
+
+GRID = FrameGrid(sample_rate=16000, stride=160, min_samples=400)
+"""Frames of GMMs and alignments: 25 ms long, 10 ms apart."""
+_SAMPLE_SCALE = 32768.0
+_BATCH_SECONDS = 120.0
+
+
+def compute_cepstra(
+    utterances: Mapping[str, Utterance],
+    durations: Mapping[str, float],
+    *,
+    num_cepstra: int,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> dict[str, Floats]:
+    """Compute Kaldi's MFCC of utterances.
+
+    Args:
+        utterances: by id.
+        durations: seconds of each.
+        num_cepstra: cepstra of a frame.
+        on_batch: called with the number of utterances done.
+
+    Returns:
+        Cepstra (S, F) by utterance, sorted by id.
+    """
+    reader = UtteranceReader(utterances, GRID)
+    extract = Mfcc(GRID.sample_rate, num_cepstra, scale=_SAMPLE_SCALE)
+    order = BatchOrder(
+        durations,
+        batch_seconds=max(_BATCH_SECONDS, *durations.values()),
+        num_buckets=20,
+        seed=0,
+        shuffle=False,
+    )
+    found: dict[str, Floats] = {}
+    with torch.no_grad():
+        for names in order.epoch(0):
+            waves = reader.read(names).waves
+            assert waves is not None
+            values_BSF, lengths_B = extract(waves.values, waves.lengths)
+            for row, name in enumerate(names):
+                found[name] = values_BSF[row, : lengths_B[row]].numpy().copy()
+            on_batch(len(found))
+    return {name: found[name] for name in sorted(found)}
