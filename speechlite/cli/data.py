@@ -12,6 +12,9 @@ __all__ = ["add_arguments", "run"]
 _REQUEST = ("corpus", "size", "seed", "librispeech_root", "subsets", "data_root", "sample_rate")
 """Options that say which corpus the data directories were made from."""
 
+_LM_UTTERANCES = 10_000
+"""Utterances of the mini corpus's text for language models."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb.
@@ -135,7 +138,27 @@ def _prepare_mini(args: argparse.Namespace) -> list[Path]:
 
         root = args.corpus_root / f"mini_corpus_{args.size}_seed{args.seed}"
         generate(root, size=args.size, seed=args.seed, workers=args.nj or None, progress=show)
-    return prepare_librispeech(root, args.out_dir)
+    directories = prepare_librispeech(root, args.out_dir)
+    _write_lm_text(args, directories)
+    return directories
+
+
+def _write_lm_text(args: argparse.Namespace, directories: list[Path]) -> None:
+    from speechlite.data.corpora.mini.lm_text import write_lm_text
+    from speechlite.data.tables import read_table
+
+    held_out = [
+        text
+        for path in directories
+        if not path.name.startswith("train")
+        for text in read_table(path / "text").values()
+    ]
+    write_lm_text(
+        args.out_dir / "lm_text",
+        num_utterances=_LM_UTTERANCES,
+        seed=args.seed,
+        held_out=held_out,
+    )
 
 
 def _prepare_librispeech(args: argparse.Namespace) -> list[Path]:

@@ -21,6 +21,7 @@ VERBS = {
     "pretrain": "train a model from unlabelled speech",
     "compress": "make a model cheaper by one compressor",
     "evaluate": "train a head on a frozen model and score it",
+    "hmm": "recognise speech by DNN-HMMs on the frames of frozen models",
     "profile": "measure what a model costs",
     "compare": "put result records side by side",
     "plugins": "list what is installed",

@@ -1,0 +1,1 @@
+"""The steps of DNN-HMM evaluation: lang, lm, gmm, tdnn, graph, decode, rescore."""

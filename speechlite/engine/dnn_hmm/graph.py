@@ -1,0 +1,119 @@
+"""The step ``graph``: compose decoding graphs of the GMM stages that are decoded with."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from functools import partial
+from typing import Any
+
+from speechlite.engine.dnn_hmm.gmm import STAGES, read_stage
+from speechlite.engine.dnn_hmm.steps import run_step, write_report
+from speechlite.engine.dnn_hmm.workspace import Workspace
+from speechlite.engine.progress import say
+from speechlite.engine.stamps import Stamp
+from speechlite.hmm.arpa import Grammar, read_grammar
+from speechlite.hmm.fst_arrays import read_fst
+from speechlite.hmm.graph import compose_graph, pdf_graph, refuse_too_large
+from speechlite.hmm.lang_files import read_lexicon_fst
+
+__all__ = ["make_graphs", "read_graph", "small_grammar"]
+
+
+def make_graphs(space: Workspace) -> None:
+    """Compose the graph of the last stage, and of each GMM stage that is scored itself.
+
+    Args:
+        space: places and options.
+
+    Raises:
+        EnvironmentProblem: if a graph would not fit into memory.
+    """
+    for stage in STAGES:
+        if stage == STAGES[-1] or stage in space.config.gmm.decode:
+            inputs = [
+                space.lang_dir,
+                space.lm_dir / "small.arpa",
+                space.gmm_dir(stage) / "final",
+            ]
+            options = {"self_loop_scale": space.config.gmm.align.self_loop_scale}
+            run_step(
+                f"graph of {stage} seed {space.seed}",
+                space.graph_dir(stage),
+                partial(Stamp.of, options, inputs),
+                partial(_make_graph, space, stage),
+            )
+
+
+def small_grammar(space: Workspace) -> Grammar:
+    """Read the language model of the graph.
+
+    Args:
+        space: places.
+
+    Returns:
+        The grammar.
+    """
+    return read_grammar(space.lm_dir / "small.arpa", space.lang().words)
+
+
+def _make_graph(space: Workspace, stage: str) -> list[str]:
+    started, directory = time.perf_counter(), space.graph_dir(stage)
+    lang, grammar = space.lang(), small_grammar(space)
+    _tell(grammar.num_skipped, grammar.missing)
+    refuse_too_large(sum(grammar.counts), _free_bytes())
+    model, _ = read_stage(space, stage)
+    graph = compose_graph(
+        model,
+        read_lexicon_fst(space.lang_dir, disambiguated=True),
+        grammar.fst,
+        disambiguation=[lang.phones[name] for name in lang.disambiguation],
+        self_loop_scale=space.config.gmm.align.self_loop_scale,
+    )
+    result, size = pdf_graph(graph, model.tables.pdf_T)
+    result.write(str(directory / "HCLG.fst"))
+    facts = {
+        **vars(size),
+        "ngrams": sum(grammar.counts),
+        "seconds": time.perf_counter() - started,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "missing_words": len(grammar.missing),
+        "skipped_ngrams": grammar.num_skipped,
+    }
+    say(f"graph of {stage}: {size.num_states} states, {size.num_arcs} arcs")
+    return ["HCLG.fst", write_report(directory, facts)]
+
+
+def _tell(num_skipped: int, missing: tuple[str, ...]) -> None:
+    if missing:
+        say(
+            f"graph: the language model lacks {len(missing)} words of the lexicon, which cannot "
+            f"be recognised: {', '.join(missing[:5])} ..."
+        )
+    if num_skipped:
+        say(f"graph: {num_skipped} n-grams have words outside the lexicon, and are left out")
+
+
+def _free_bytes() -> int:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        # unknown on this system: nothing to refuse
+        return 1 << 62
+
+
+def read_graph(space: Workspace, stage: str) -> Any:
+    """Read the graph of a stage.
+
+    Args:
+        space: places.
+        stage: the stage.
+
+    Returns:
+        A ``kaldifst.StdVectorFst`` with density + 1 as input labels.
+
+    Raises:
+        DataError: if it has not been made.
+    """
+    return read_fst(space.graph_dir(stage) / "HCLG.fst")
