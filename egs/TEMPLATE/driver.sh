@@ -18,6 +18,8 @@ seeds=1 # seeds joined by commas
 exp_dir=exp # where models, logs and records go
 pretrain_overrides= # options of pretraining, joined by spaces: trainer.max_steps=100 ...
 evaluate_overrides= # options of evaluation, joined by spaces
+hmm_steps=all # steps of stage dnn_hmm joined by commas: lang, lm, gmm, tdnn, graph, decode, rescore
+hmm_overrides= # options of stage dnn_hmm, joined by spaces
 nj=0 # processes of data preparation; 0 takes all cores
 dry_run=false # true (or --dry_run alone) prints what would run and writes nothing
 
@@ -88,46 +90,8 @@ run() { # say and do; only say in a dry run
     if [ "$dry_run" != true ]; then "$@"; fi
 }
 
-sweep() { # one verb over all experiments
-    local -a selected=()
-    if [ -n "$experiments" ]; then selected=(--select "$experiments"); fi
-    run "$@" --config_dir conf --experiments conf/experiments.yaml "${selected[@]}" \
-        --seeds "$seeds" --exp_dir "$exp_dir/$scale"
-}
-
-stage_data() {
-    run local/data.sh --corpus "$corpus" --size "$size" --seed "$corpus_seed" --nj "$nj" \
-        --librispeech_root "$librispeech_root" --download "$download" --subsets "$subsets" \
-        --alignments "$alignments" --data_root "$data_root"
-    run speechlite data check data/*/
-}
-
-stage_features() {
-    run speechlite data labels data/*/
-    run speechlite data dump data/*/ --out_dir dump --config_dir conf --config "pretrain_$scale"
-}
-
-stage_pretrain() {
-    local -a overrides
-    read -ra overrides <<<"$pretrain_overrides"
-    sweep "${train_cmd[@]}" speechlite pretrain --config "pretrain_$scale" "${overrides[@]}"
-}
-
-stage_compress() { sweep "${train_cmd[@]}" speechlite compress; }
-
-stage_evaluate() {
-    local -a overrides names
-    read -ra overrides <<<"$evaluate_overrides"
-    IFS=, read -ra names <<<"$tasks"
-    names=("${names[@]/#/evaluate_}") && names=("${names[@]/%/_$scale}")
-    sweep "${train_cmd[@]}" speechlite evaluate --features dump \
-        --config "$(IFS=, && printf '%s' "${names[*]}")" "${overrides[@]}"
-}
-
-stage_compare() {
-    run speechlite compare "$exp_dir/$scale" --reported conf/reported_*.csv --claims conf/claims.yaml \
-        --out_dir "$exp_dir/$scale" --title "$(basename "$PWD"): $scale"
-}
+# shellcheck source=egs/TEMPLATE/stages.sh
+. "$template/stages.sh"
 
 main() {
     local first last index name

@@ -32,6 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--out_dir", type=Path, required=True, help="where train, dev, test go")
     split.add_argument("--test_speakers", required=True, help="speakers, joined by commas")
     split.add_argument("--dev_speakers", default="", help="speakers, joined by commas")
+    join = actions.add_parser("join", help="join short utterances of a speaker to sequences")
+    join.add_argument("directory", type=Path, help="data directory with transcripts")
+    join.add_argument("--out_dir", type=Path, required=True, help="data directory to write")
+    join.add_argument("--smallest", type=int, default=3, help="fewest utterances of a sequence")
+    join.add_argument("--largest", type=int, default=7, help="most utterances of a sequence")
+    join.add_argument("--repeats", type=int, default=1, help="times that each is used")
+    join.add_argument("--seed", type=int, default=1, help="seed of order and gaps")
+    plot = actions.add_parser("plot", help="draw the alignment of an utterance as SVG")
+    plot.add_argument("directory", type=Path, help="data directory")
+    plot.add_argument("--alignment", type=Path, required=True, help="holds phones.ctm, words.ctm")
+    plot.add_argument("--utterance", required=True, help="id of the utterance")
+    plot.add_argument("--out", type=Path, required=True, help="SVG file to write")
     dump = actions.add_parser("dump", help="compute a frontend's features once")
     dump.add_argument("directories", nargs="+", type=Path, help="data directories")
     dump.add_argument("--out_dir", type=Path, required=True, help="where features go")
@@ -77,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         "check": _check,
         "labels": _labels,
         "split": _split,
+        "join": _join,
+        "plot": _plot,
         "dump": _dump,
     }
     return actions[args.action](args)
@@ -210,6 +224,29 @@ def _split(args: argparse.Namespace) -> int:
         dev_speakers=_names(args.dev_speakers),
     ):
         print(path)
+    return 0
+
+
+def _join(args: argparse.Namespace) -> int:
+    from speechlite.data.corpora.joined import join_utterances
+
+    count = join_utterances(
+        args.directory,
+        args.out_dir,
+        smallest=args.smallest,
+        largest=args.largest,
+        repeats=args.repeats,
+        seed=args.seed,
+    )
+    print(f"{args.out_dir}: {count} sequences")
+    return 0
+
+
+def _plot(args: argparse.Namespace) -> int:
+    from speechlite.engine.alignment_plot import plot_alignment
+
+    plot_alignment(args.directory, args.alignment, args.utterance, args.out)
+    print(args.out)
     return 0
 
 

@@ -17,7 +17,7 @@ class DnnHmmTask:
     """What is recognised: data, metric, version."""
 
     name: str = "dnn_hmm"
-    """Name of the task in records and tables; rescored results add ``_rescored``."""
+    """Name of the task in records, tables and directories; rescored results add ``_rescored``."""
     version: str = "1"
     """Changes whenever numbers before and after must not be compared."""
     train: list[str] = field(default_factory=list)
@@ -56,8 +56,15 @@ class TdnnTrainingOptions:
     """Seed of the network's weights, of the order of batches, and of splitting Gaussians."""
     threads: int = 0
     """CPU threads; 0 takes all cores."""
+    accelerator: str = "auto"
+    """Where the frozen model and the network run: auto, cpu or gpu."""
 
     def __post_init__(self) -> None:
+        if self.accelerator not in ("auto", "cpu", "gpu"):
+            raise ConfigError(
+                f"accelerator={self.accelerator!r}, expected auto, cpu or gpu",
+                remedy="change training.accelerator",
+            )
         for name, smallest in (("epochs", 1), ("clip_norm", 0), ("threads", 0)):
             if not smallest <= getattr(self, name) < float("inf"):
                 raise ConfigError(

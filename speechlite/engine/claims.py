@@ -17,6 +17,7 @@ from speechlite.engine.statistics import nested_difference
 __all__ = ["decide_claims"]
 
 _SCORE = {"claim", "row", "baseline", "task", "metric", "split", "expect"}
+_OTHER_TASK = "baseline_task"
 _COST = {"claim", "row", "baseline", "cost", "reported_percent"}
 _MISSING = "not decided"
 
@@ -26,9 +27,10 @@ def decide_claims(path: Path, paths: Iterable[str | Path]) -> list[Claim]:
 
     Args:
         path: a YAML list. A claim on a score has the keys ``claim``, ``row``, ``baseline``,
-            ``task``, ``metric``, ``split`` and ``expect`` (higher or lower); one on a cost has
-            ``claim``, ``row``, ``baseline``, ``cost`` (dotted path in a record's cost section,
-            where less is better) and ``reported_percent``.
+            ``task``, ``metric``, ``split`` and ``expect`` (higher or lower), and
+            ``baseline_task`` where the baseline's scores are those of another task on the same
+            utterances; one on a cost has ``claim``, ``row``, ``baseline``, ``cost`` (dotted path
+            in a record's cost section, where less is better) and ``reported_percent``.
         paths: where records lie.
 
     Returns:
@@ -46,7 +48,7 @@ def decide_claims(path: Path, paths: Iterable[str | Path]) -> list[Claim]:
 
 def _decide(claim: Any, records: list[Result], path: Path) -> Claim:
     keys = set(claim) if isinstance(claim, dict) else set()
-    if keys == _SCORE and claim["expect"] in ("higher", "lower"):
+    if keys - {_OTHER_TASK} == _SCORE and claim["expect"] in ("higher", "lower"):
         return _decide_score(claim, records)
     if keys == _COST:
         return _decide_cost(claim, records)
@@ -68,7 +70,7 @@ def _by_seed(records: list[Result], row: str, task: str | None) -> dict[Any, Res
 
 def _decide_score(claim: Mapping[str, Any], records: list[Result]) -> Claim:
     first = _by_seed(records, claim["row"], claim["task"])
-    second = _by_seed(records, claim["baseline"], claim["task"])
+    second = _by_seed(records, claim["baseline"], claim.get(_OTHER_TASK, claim["task"]))
     seeds = sorted(set(first) & set(second), key=str)
     pairs = []
     for seed in seeds:

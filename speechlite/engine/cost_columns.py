@@ -49,16 +49,20 @@ COSTS = (
     _cost("train_epoch", "training", "h / epoch", "train.seconds_per_epoch", 3600.0, "train_time"),
     _cost("train_hours", "training", "h", "train.seconds", 3600.0),
     _cost("rtf", "RTF", "", "rtf.p50", 1.0, "rtf"),
+    _cost("decoding_rtf", "decoding RTF", "", "decoding.rtf", 1.0),
     _cost("memory", "peak memory", "MB", "peak_memory.bytes", 1e6),
     _cost("bytes", "on disk", "MB", "storage.bytes_on_disk", 1e6, "storage"),
 )
 """Every cost that a table can show, in the order of its columns."""
 
 
+_TIMED = ("rtf", "decoding_rtf")
+
+
 def cost_cells(rows: Sequence[Runs], *, baseline: str | None) -> list[list[Cell]]:
     """Return the cost cells of every row of a block.
 
-    The real-time factor is shown for one device only: the baseline's, else the commonest one.
+    Real-time factors are shown for one device only: the baseline's, else the commonest one.
 
     Args:
         rows: the rows.
@@ -76,7 +80,7 @@ def _cell(row: Runs, cost: Cost, device: str | None) -> Cell:
     whys: list[str] = []
     for record in row.done:
         value, why = _read(record, cost)
-        if value is not None and cost.column.key == "rtf" and _device(record) != device:
+        if value is not None and cost.column.key in _TIMED and _device(record) != device:
             value, why = None, f"measured on another device ({_device(record) or 'not recorded'})"
         if value is None:
             whys += [why] if why else []
@@ -110,12 +114,12 @@ def _device(record: Result) -> str | None:
 
 
 def _reference_device(rows: Sequence[Runs], baseline: str | None) -> str | None:
-    rtf = next(cost for cost in COSTS if cost.column.key == "rtf")
+    rtfs = [cost for cost in COSTS if cost.column.key in _TIMED]
     timed = [
         (row.name == baseline, _device(record))
         for row in rows
         for record in row.done
-        if _read(record, rtf)[0] is not None and _device(record) is not None
+        if any(_read(record, rtf)[0] is not None for rtf in rtfs) and _device(record) is not None
     ]
     of_baseline = [device for is_baseline, device in timed if is_baseline]
     found = Counter(of_baseline or [device for _, device in timed])

@@ -48,6 +48,8 @@ class FrozenModel:
         self.reader = reader
         self.num_layers = num_layers
         self.last_only = last_only
+        first = next(model.parameters(), None)
+        self._device = torch.device("cpu") if first is None else first.device
         self._cache = {} if cache is None else cache.setdefault((num_layers, last_only), {})
         self._free_bytes = cache_bytes - sum(map(_size_bytes, self._cache.values()))
 
@@ -72,7 +74,7 @@ class FrozenModel:
             for done, names in enumerate(batches, start=1):
                 if self._free_bytes <= 0:
                     break
-                self._remember(names, self._forward(self.reader.read(names)))
+                self._remember(names, self._forward(self.reader.read(names).to(self._device)))
                 tracker.update(done)
 
     def read(self, names: Sequence[str]) -> tuple[Batch, Hidden]:
@@ -85,14 +87,14 @@ class FrozenModel:
             The batch (labels only where its states come from memory) and the states.
         """
         if not all(name in self._cache for name in names):
-            batch = self.reader.read(names)
+            batch = self.reader.read(names).to(self._device)
             return batch, self._forward(batch)
         states: Iterable[tuple[Tensor, ...]] = zip(
             *(self._cache[name] for name in names), strict=True
         )
-        padded = [pad(list(layer)) for layer in states]
+        padded = [pad(list(layer)).to(self._device) for layer in states]
         hidden = Hidden(tuple(layer.values for layer in padded), padded[0].lengths)
-        return self.reader.read_labels(names), hidden
+        return self.reader.read_labels(names).to(self._device), hidden
 
     def _forward(self, batch: Batch) -> Hidden:
         with torch.no_grad():
@@ -102,7 +104,7 @@ class FrozenModel:
 
     def _remember(self, names: Sequence[str], hidden: Hidden) -> None:
         for row, (name, length) in enumerate(zip(names, hidden.lengths.tolist(), strict=True)):
-            states = tuple(layer[row, :length].clone() for layer in hidden.layers)
+            states = tuple(layer[row, :length].to("cpu", copy=True) for layer in hidden.layers)
             self._free_bytes -= _size_bytes(states)
             self._cache[name] = states
 

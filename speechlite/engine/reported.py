@@ -14,7 +14,6 @@ __all__ = ["Reported"]
 
 _TASKS = {
     "phone": "phone classification",
-    "ctc": "ASR DNN-HMM, no rescoring",
     "dnn_hmm": "ASR DNN-HMM, no rescoring",
     "dnn_hmm_rescored": "ASR DNN-HMM, rescored",
 }

@@ -17,8 +17,8 @@ from speechlite.engine.statistics import holm, nested_difference, nested_interva
 __all__ = ["Settings", "score_cells", "score_columns", "worst_examples"]
 
 _METRIC_TITLES = {"acc": "accuracy", "wer": "WER", "cer": "CER", "per": "PER", "eer": "EER"}
-_TASK_TITLES = {"ctc": "CTC", "dnn_hmm": "DNN-HMM"}
-_TASK_ORDER = ("phone", "ctc")
+_TASK_TITLES = {"ctc": "CTC", "dnn_hmm": "DNN-HMM", "dnn_hmm_rescored": "DNN-HMM rescored"}
+_TASK_ORDER = ("phone", "dnn_hmm", "dnn_hmm_rescored", "ctc")
 _NUM_EXAMPLES = 20
 
 
@@ -52,7 +52,7 @@ def score_columns(rows: Sequence[Runs], *, metrics: Sequence[str] | None) -> lis
         metrics: names of the metrics to show; None shows all.
 
     Returns:
-        The columns: phone classification first, then CTC, then other tasks by name.
+        The columns: phone classification first, then DNN-HMM, CTC, and other tasks by name.
     """
     found: dict[tuple[str, str, str], Measure] = {}
     for row in rows:

@@ -6,10 +6,11 @@ Shapes: G Gaussians, D features, P probability densities (pdfs).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,8 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
 
 _REMEDY = "train the model again: speechlite hmm gmm"
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, RuntimeError)
+"""What reading damaged files raises, Kaldi's wheels included."""
 
 
 @dataclass(frozen=True)
@@ -241,16 +244,46 @@ def read_model(directory: Path) -> AcousticModel:
         DataError: if a file is missing or damaged.
     """
     try:
-        with np.load(directory / "model.npz", allow_pickle=False) as stored:
+        with (directory / "model.npz").open("rb") as stream, np.load(stream) as stored:
             arrays = dict(stored)
         facts = json.loads((directory / "features.json").read_text(encoding="utf-8"))
         topology_text = (directory / "topo").read_text(encoding="utf-8")
         content = (directory / "tree").read_bytes().removeprefix(b"\0B")
         transitions = arrays.pop("transitions_T", None)
-        transforms = Transforms(facts["kind"], facts["context"], arrays.pop("lda_DC", None))
-        mixtures = mixtures_of(Gaussians(**arrays))
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        cause = " ".join(str(error).split())
+        transforms = _transforms(facts, arrays.pop("lda_DC", None))
+        model = AcousticModel(
+            content, topology_text, mixtures_of(Gaussians(**arrays)), None, transforms
+        )
+    except _DAMAGE as error:
+        # Kaldi's messages begin with a place in its own sources
+        cause = str(error).split("[E]")[-1]
         raise DataError(f"no usable model ({cause})", remedy=_REMEDY, path=directory) from None
     open_tree(content, path=directory / "tree")
-    return AcousticModel(content, topology_text, mixtures, transitions, transforms)
+    _check_sizes(directory, model, transitions)
+    return replace(model, transitions_T=transitions)
+
+
+def _transforms(facts: dict[str, Any], lda_DC: Floats | None) -> Transforms:
+    kind, context = facts["kind"], facts["context"]
+    if kind not in ("deltas", "lda") or not isinstance(context, int) or context < 0:
+        raise ValueError(f"features of kind {kind!r} with context {context!r}")
+    return Transforms(kind, context, lda_DC)
+
+
+def _check_sizes(directory: Path, model: AcousticModel, transitions_T: Doubles | None) -> None:
+    """Refuse files that do not belong together: Kaldi would read beyond what it has."""
+    try:
+        num_transitions = int(model.transition_model.num_transition_ids)
+    except (DataError, RuntimeError) as error:
+        cause = str(error).split("[E]")[-1]
+        raise DataError(f"no usable model ({cause})", remedy=_REMEDY, path=directory) from None
+    sizes = {"densities": (model.mixtures.num_pdfs, model.num_pdfs)}
+    if transitions_T is not None:
+        sizes["transitions"] = (len(transitions_T) - 1, num_transitions)
+    for what, (found, expected) in sizes.items():
+        if found != expected:
+            raise DataError(
+                f"model.npz has {found} {what}, tree and topo have {expected}",
+                remedy=_REMEDY,
+                path=directory,
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ __all__ = ["Grammar", "arpa_order", "read_grammar", "read_unigrams"]
 
 _REMEDY = "name a complete ARPA file; SRILM, lmplz and 'speechlite hmm lm' write such files"
 _NO_PROBABILITY = -98.0
+_NO_WORDS = ("<eps>", "#0")
+"""Symbols of the acceptor itself."""
 
 History = tuple[int, ...]
 
@@ -180,7 +183,7 @@ def read_unigrams(path: Path) -> frozenset[str]:
 def _numbered(stream: TextIO, path: Path) -> Iterator[tuple[int, str]]:
     try:
         yield from enumerate(stream, start=1)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"cannot be read ({error})", remedy=_REMEDY, path=path) from None
 
 
@@ -204,6 +207,9 @@ def read_grammar(path: Path, words: Mapping[str, int]) -> Grammar:
         lines = _numbered(stream, path)
         counts = _head(lines, path)
         seen, skipped, found = _read_levels(lines, path, counts, builder)
+    if builder.finals.get(builder.state(()), math.inf) == math.inf:
+        raise DataError("gives </s> no probability", remedy=_REMEDY, path=path)
+    _refuse_repeats(builder, path)
     real = [w for w in words if w not in ("<eps>", "#0", "<s>", "</s>", "!SIL", "<UNK>")]
     missing = tuple(word for word in real if words[word] not in seen)
     if len(missing) == len(real):
@@ -215,11 +221,29 @@ def read_grammar(path: Path, words: Mapping[str, int]) -> Grammar:
     return Grammar(len(counts), counts, builder.fst(), skipped, missing, found)
 
 
+def _refuse_repeats(builder: _Builder, path: Path) -> None:
+    # one row for each arc: its state and its word
+    arcs = np.stack([np.asarray(builder.src, np.int64), np.asarray(builder.word, np.int64)])
+    keys = np.sort(arcs[0] << 32 | arcs[1])
+    repeated = keys[1:][keys[1:] == keys[:-1]]
+    if len(repeated):
+        first = next(
+            ngram
+            for src, ngram in zip(builder.src, builder.ends, strict=True)
+            if src << 32 | ngram[-1] == repeated[0]
+        )
+        names = {number: name for name, number in builder.words.items()}
+        raise DataError(
+            f"holds {' '.join(names[word] for word in first)!r} twice", remedy=_REMEDY, path=path
+        )
+
+
 def _read_levels(
     lines: Iterator[tuple[int, str]], path: Path, counts: tuple[int, ...], builder: _Builder
 ) -> tuple[set[int], int, bool]:
     """Return the words met, the n-grams skipped and whether <unk> was there."""
     seen: set[int] = set()
+    words = builder.words
     skipped, has_unknown = 0, False
     for order, expected in enumerate(counts, start=1):
         _section(lines, path, f"\\{order}-grams:")
@@ -230,7 +254,7 @@ def _read_levels(
                 break
             found += 1
             cost, names, backoff = _ngram(fields, order, path, number)
-            ids = tuple(builder.words.get(name, -1) for name in names)
+            ids = tuple(-1 if name in _NO_WORDS else words.get(name, -1) for name in names)
             has_unknown |= names == ["<unk>"] or names == ["<UNK>"]
             if -1 in ids:
                 skipped += 1
@@ -243,6 +267,9 @@ def _read_levels(
                 f"{found} {order}-grams, its head says {expected}", remedy=_REMEDY, path=path
             )
     _section(lines, path, "\\end\\")
+    # only at its end does a compressed file tell that it is damaged
+    for _ in lines:
+        pass
     return seen, skipped, has_unknown
 
 
@@ -265,7 +292,7 @@ def _ngram(
             raise ValueError
         logp = float(fields[0])
         backoff = float(fields[-1]) if len(fields) == order + 2 else None
-        if not logp <= 1e-6 or backoff != backoff:
+        if not logp <= 1e-6 or not (backoff or 0.0) < math.inf:
             raise ValueError
     except ValueError:
         raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 
 from speechlite.core.errors import ConfigError
 
@@ -100,7 +101,7 @@ class AlignOptions:
             beam=self.beam, acoustic_scale=self.acoustic_scale, boost_silence=self.boost_silence
         )
         _at_least(0, transition_scale=self.transition_scale, self_loop_scale=self.self_loop_scale)
-        if self.retry_beam <= self.beam:
+        if not self.beam < self.retry_beam < float("inf"):
             _refuse("retry_beam", self.retry_beam, f"more than beam={self.beam:g}")
 
 
@@ -203,7 +204,7 @@ class DecodingOptions:
     gmm_acoustic_scale: float = 0.0833
     """The same for GMMs."""
     lm_weights: list[float] = field(
-        default_factory=lambda: [0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.7]
+        default_factory=lambda: [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.7]
     )
     """Factors on the language model's cost, the inverse of tuning the acoustic scale; dev
     chooses."""
@@ -219,7 +220,7 @@ class DecodingOptions:
             values = getattr(self, name)
             if not values or not all(0 < value < float("inf") for value in values):
                 _refuse(name, values, "some numbers above 0")
-        if not self.word_penalties:
+        if not self.word_penalties or not all(map(isfinite, self.word_penalties)):
             _refuse("word_penalties", self.word_penalties, "some numbers")
         _positive(
             lattice_beam=self.lattice_beam,

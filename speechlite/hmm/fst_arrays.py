@@ -8,19 +8,28 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from speechlite.core.errors import DataError
+from speechlite.core.errors import DataError, EnvironmentProblem
+from speechlite.data.atomic import replace_file
 from speechlite.hmm.wheels import load_wheels
 
-__all__ = ["FstArrays", "LatticeArrays", "from_fst", "from_lattice", "read_fst", "to_fst"]
+__all__ = [
+    "FstArrays",
+    "LatticeArrays",
+    "from_fst",
+    "from_lattice",
+    "read_fst",
+    "to_fst",
+    "write_fst",
+]
 
 _MAGIC = 2125659606
 _VECTOR_PROPERTIES = 3
@@ -32,6 +41,7 @@ _LATTICE_ARC = np.dtype(
     [("ilabel", "<i4"), ("olabel", "<i4"), ("graph", "<f4"), ("acoustic", "<f4"), ("dst", "<i4")]
 )
 
+T = TypeVar("T")
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
 
@@ -84,10 +94,24 @@ class LatticeArrays:
     dst_A: Ints
 
 
+def _through_file(write: Callable[[str], object], read: Callable[[str], T]) -> T:
+    """Return what ``read`` makes of the file that ``write`` wrote; False says that it failed."""
+    # memory rather than disk where the system has such a place; containers often give it little
+    for folder in ("/dev/shm", None):  # noqa: S108
+        try:
+            with _scratch_file(folder) as name:
+                if write(name) is not False:
+                    return read(name)
+        except OSError:
+            continue
+    raise EnvironmentProblem(
+        f"a transducer does not fit into a temporary file in {tempfile.gettempdir()}",
+        remedy="free space there, or set TMPDIR to a directory that has some",
+    )
+
+
 @contextmanager
-def _scratch_file() -> Iterator[str]:
-    # memory rather than disk where the system has such a place
-    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+def _scratch_file(folder: str | None) -> Iterator[str]:
     handle, name = tempfile.mkstemp(prefix="speechlite-", suffix=".fst", dir=folder)
     os.close(handle)
     try:
@@ -104,10 +128,12 @@ def from_fst(fst: Any) -> FstArrays:
 
     Returns:
         Its states and arcs.
+
+    Raises:
+        EnvironmentProblem: if no temporary file can hold it.
     """
-    with _scratch_file() as name:
-        load_wheels().kaldifst.StdConstFst(fst).write(name)
-        content = Path(name).read_bytes()
+    constant = load_wheels().kaldifst.StdConstFst(fst)
+    content = _through_file(constant.write, _content)
     header, offset = _read_header(content)
     start, num_states, num_arcs = header
     states = np.frombuffer(content, _CONST_STATE, num_states, offset)
@@ -121,6 +147,10 @@ def from_fst(fst: Any) -> FstArrays:
         weight_A=arcs["weight"].copy(),
         dst_A=arcs["dst"].copy(),
     )
+
+
+def _content(name: str) -> bytes:
+    return Path(name).read_bytes()
 
 
 def _read_header(content: bytes) -> tuple[tuple[int, int, int], int]:
@@ -149,6 +179,9 @@ def to_fst(arrays: FstArrays) -> Any:
 
     Returns:
         A ``kaldifst.StdVectorFst``.
+
+    Raises:
+        EnvironmentProblem: if no temporary file can hold it.
     """
     num_states = len(arrays.finals_N)
     counts = np.bincount(arrays.src_A, minlength=num_states).astype(np.int64)
@@ -165,11 +198,14 @@ def to_fst(arrays: FstArrays) -> Any:
     arcs["ilabel"], arcs["olabel"] = arrays.ilabel_A, arrays.olabel_A
     arcs["weight"], arcs["dst"] = arrays.weight_A, arrays.dst_A
     _scatter(body, arc_at, arcs)
-    with _scratch_file() as name:
+    header = _header("standard", arrays.start, num_states)
+
+    def write(name: str) -> None:
         with open(name, "wb") as stream:
-            stream.write(_header("standard", arrays.start, num_states))
+            stream.write(header)
             stream.write(body.tobytes())
-        return load_wheels().kaldifst.StdVectorFst.read(name)
+
+    return _through_file(write, load_wheels().kaldifst.StdVectorFst.read)
 
 
 def _scatter(body: npt.NDArray[np.uint8], places: npt.NDArray[np.int64], rows: Any) -> None:
@@ -189,10 +225,11 @@ def from_lattice(lattice: Any) -> LatticeArrays:
 
     Returns:
         Its states and arcs.
+
+    Raises:
+        EnvironmentProblem: if no temporary file can hold it.
     """
-    with _scratch_file() as name:
-        lattice.write(name)
-        content = Path(name).read_bytes()
+    content = _through_file(lattice.write, _content)
     (start, num_states, _), offset = _read_header(content)
     finals = np.empty((num_states, 2), np.float32)
     counts = np.empty(num_states, np.int64)
@@ -229,13 +266,21 @@ def read_fst(path: Path) -> Any:
         DataError: if there is no such file, or it holds something else.
     """
     try:
-        head = path.open("rb").read(26)
+        with path.open("rb") as stream:
+            head = stream.read(34)
     except OSError as error:
         raise DataError(
             f"cannot be read: {error.strerror}", remedy="run the step that makes it", path=path
         ) from None
-    expected = _header("standard", 0, 0)[: len(head)]
-    fst = load_wheels().kaldifst.StdVectorFst.read(str(path)) if head == expected else None
+    is_vector = head[:26] == _header("standard", 0, 0)[:26]
+    # the flags say which symbol tables stand before the states
+    if is_vector and any(head[30:]):
+        raise DataError(
+            "holds symbol tables, expected numbers alone",
+            remedy="take them out with fstsymbols --clear_isymbols --clear_osymbols",
+            path=path,
+        )
+    fst = load_wheels().kaldifst.StdVectorFst.read(str(path)) if is_vector else None
     if fst is None:
         raise DataError(
             "is not a transducer of OpenFst's type vector with standard arcs",
@@ -243,3 +288,20 @@ def read_fst(path: Path) -> Any:
             path=path,
         )
     return fst
+
+
+def write_fst(path: Path, fst: Any) -> None:
+    """Write a transducer to a file of OpenFst's vector type.
+
+    Args:
+        path: the file to write or replace.
+        fst: a ``kaldifst.StdVectorFst``.
+
+    Raises:
+        EnvironmentProblem: if it cannot be written; ``path`` is then what it was before.
+    """
+    with replace_file(path) as stream:
+        if not fst.write(stream.name):
+            raise EnvironmentProblem(
+                "cannot be written", remedy="make sure that there is free space", path=path
+            )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from speechlite.core.errors import DataError
-from speechlite.hmm.lexicon import Lexicon, Pronunciation
+from speechlite.hmm.lexicon import RESERVED_WORDS, Lexicon, Pronunciation, is_phone
 
 __all__ = [
     "SILENCE",
@@ -120,9 +120,12 @@ class Lang:
             Their ids, ``<UNK>`` where the lexicon lacks a word, and the words that it lacks.
         """
         words = text.split()
-        missing = [word for word in words if word not in self.words]
-        unknown = self.words[UNKNOWN_WORD]
-        return [self.words.get(word, unknown) for word in words], missing
+        known = [word in self.words and word not in RESERVED_WORDS for word in words]
+        ids = [
+            self.words[word if there else UNKNOWN_WORD]
+            for word, there in zip(words, known, strict=True)
+        ]
+        return ids, [word for word, there in zip(words, known, strict=True) if not there]
 
 
 def make_lang(
@@ -148,13 +151,15 @@ def make_lang(
         The lang.
 
     Raises:
-        DataError: if the probability is out of range, or a phone's name ends like a position.
+        DataError: if the probability is out of range, a word or phone has a name that is reserved,
+            or a phone's name ends like a position.
     """
     if not 0.0 < silence_probability < 1.0:
         raise DataError(
             f"silence_probability={silence_probability}, expected more than 0 and less than 1",
             remedy="change it",
         )
+    _refuse_reserved(lexicon)
     speech = [phone for phone in lexicon.phones if phone not in silence_phones]
     if position_dependent:
         _refuse_positions([*speech, *silence_phones])
@@ -181,6 +186,16 @@ def _special_words(lexicon: Lexicon, silence_phones: Sequence[str]) -> list[Pron
     noise = SPOKEN_NOISE if SPOKEN_NOISE in silence_phones else silence_phones[-1]
     wanted = [(SILENCE_WORD, silence_phones[0]), (UNKNOWN_WORD, noise)]
     return [Pronunciation(word, (phone,)) for word, phone in wanted if word not in known]
+
+
+def _refuse_reserved(lexicon: Lexicon) -> None:
+    wrong = [entry.word for entry in lexicon.entries if entry.word in RESERVED_WORDS]
+    wrong += [phone for phone in lexicon.phones if not is_phone(phone)]
+    if wrong:
+        raise DataError(
+            f"the name {wrong[0]!r} is reserved, expected another of a word or phone",
+            remedy="take it out of the lexicon, or of the transcripts and alignments it is made of",
+        )
 
 
 def _refuse_positions(phones: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from speechlite.core.errors import DataError
 from speechlite.data.atomic import replace_file
-from speechlite.hmm.fst_arrays import read_fst
+from speechlite.hmm.fst_arrays import read_fst, write_fst
 from speechlite.hmm.lang import UNKNOWN_WORD, Lang
 from speechlite.hmm.lexicon import read_lexicon, write_lexicon
 from speechlite.hmm.lexicon_fst import lexicon_fst
@@ -34,13 +34,13 @@ def write_lang(directory: Path, lang: Lang) -> None:
     _write(directory / "oov.txt", [UNKNOWN_WORD])
     _write(directory / "oov.int", [str(lang.words[UNKNOWN_WORD])])
     _write(directory / "topo", [topology_text(lang.silence_ids, lang.speech_ids).rstrip("\n")])
-    _write(directory / "silence_probability", [f"{lang.silence_probability:g}"])
+    _write(directory / "silence_probability", [repr(float(lang.silence_probability))])
     write_lexicon(directory / "lexiconp.txt", lang.lexicon)
     _write_phone_sets(directory / "phones", lang)
     for name, disambiguated in (("L.fst", False), ("L_disambig.fst", True)):
         fst = lexicon_fst(lang, disambiguated=disambiguated)
         load_wheels().kaldifst.arcsort(fst, sort_type="olabel")
-        fst.write(str(directory / name))
+        write_fst(directory / name, fst)
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
@@ -68,6 +68,8 @@ def _write_phone_sets(directory: Path, lang: Lang) -> None:
     _write(directory / "sets.txt", (" ".join(group) for group in lang.groups))
     _write(directory / "wdisambig_words.int", [str(lang.words["#0"])])
     _write(directory / "wdisambig_phones.int", [str(lang.phones["#0"])])
+    # its presence says that phones know their place
+    (directory / "word_boundary.txt").unlink(missing_ok=True)
     if lang.position_dependent:
         _write(directory / "word_boundary.txt", map(_boundary, [*silence, *speech]))
     align = (
@@ -95,17 +97,31 @@ def read_lang(directory: Path) -> Lang:
     """
     groups = [tuple(line.split()) for line in _lines(directory / "phones" / "sets.txt")]
     silence = set(_lines(directory / "phones" / "silence.txt"))
-    probability = _lines(directory / "silence_probability")[0]
+    if not all(groups):
+        raise DataError("has an empty line", remedy=_REMEDY, path=directory / "phones" / "sets.txt")
     lexicon = read_lexicon(directory / "lexiconp.txt")
     lang = Lang(
         lexicon=lexicon,
         silence_phones=tuple(group for group in groups if group[0] in silence),
         speech_phones=tuple(group for group in groups if group[0] not in silence),
         position_dependent=(directory / "phones" / "word_boundary.txt").is_file(),
-        silence_probability=float(probability),
+        silence_probability=_silence_probability(directory / "silence_probability"),
     )
     _check(directory, lang)
     return lang
+
+
+def _silence_probability(path: Path) -> float:
+    text = " ".join(_lines(path))
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < 1.0:
+        raise DataError(
+            f"{text[:60]!r}, expected a number above 0 and below 1", remedy=_REMEDY, path=path
+        )
+    return value
 
 
 def _lines(path: Path) -> list[str]:

@@ -20,6 +20,7 @@ import numpy as np
 from speechlite.core.errors import DataError, EnvironmentProblem
 from speechlite.hmm.arpa import arpa_order, read_unigrams
 from speechlite.hmm.fst_arrays import FstArrays
+from speechlite.hmm.lexicon import RESERVED_WORDS
 
 __all__ = ["GrammarScorer", "KenlmScorer", "Perplexity", "WordScorer", "perplexity"]
 
@@ -88,11 +89,10 @@ class KenlmScorer:
                 path=path,
             )
         self._unknown_words = _absent_words(path, words)
-        # KenLM calls the unknown word so
-        names = ["<unk>" if word == "<UNK>" else word for word in words]
         try:
             with _quiet_stderr():
-                self._model = KenLM(str(path), Dictionary(names))
+                # every word that the file lacks, <UNK> too, is KenLM's <unk>
+                self._model = KenLM(str(path), Dictionary(list(words)))
         except RuntimeError as error:
             raise DataError(
                 f"KenLM cannot read it: {' '.join(str(error).split())[-200:]}",
@@ -161,11 +161,12 @@ def _quiet_stderr() -> Iterator[None]:
 
 def _absent_words(path: Path, words: Sequence[str]) -> frozenset[int]:
     known = read_unigrams(path)
-    special = ("<eps>", "#0", "<s>", "</s>")
     return frozenset(
         number
         for number, word in enumerate(words)
-        if word not in special and word not in known and not (word == "<UNK>" and "<unk>" in known)
+        if word not in RESERVED_WORDS
+        and word not in known
+        and not (word == "<UNK>" and "<unk>" in known)
     )
 
 
@@ -302,7 +303,7 @@ def perplexity(path: Path, sentences: Iterable[Sequence[str]]) -> Perplexity:
         state = scorer.start()
         for word in text:
             state, price = scorer.step(state, ids[word])
-            if ids[word] in scorer.unknown_words:
+            if word in RESERVED_WORDS or ids[word] in scorer.unknown_words:
                 unknown[word] = unknown.get(word, 0) + 1
                 continue
             cost, tokens = cost + price, tokens + 1

@@ -13,16 +13,19 @@ from speechlite.data.atomic import replace_file
 from speechlite.data.corpora.ctm import Mark
 
 __all__ = [
+    "RESERVED_WORDS",
     "Lexicon",
     "Pronunciation",
+    "is_phone",
     "lexicon_of_alignment",
     "read_lexicon",
     "write_lexicon",
 ]
 
 _REMEDY = "write 'word phone phone ...' lines, or 'word probability phone phone ...'"
-_RESERVED = ("<eps>", "#0", "<s>", "</s>")
-_FEWEST_SHARE = 0.05
+RESERVED_WORDS = ("<eps>", "#0", "<s>", "</s>")
+"""Symbols of transducers and language models, which nobody says."""
+_ONE_IN = 20
 _PAUSE = "SIL"
 
 
@@ -98,37 +101,72 @@ def read_lexicon(path: Path, *, strip_stress: bool = False) -> Lexicon:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot be read ({error})", remedy="name a lexicon", path=path) from None
+    if lines[0].startswith("\ufeff"):
+        raise DataError(
+            "begins with a byte order mark (BOM)", remedy="save it without", path=path, line=1
+        )
     rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise DataError("is empty", remedy=_REMEDY, path=path)
-    with_probabilities = all(len(row) > 2 and _is_probability(row[1]) for _, row in rows)
-    entries = []
-    for number, row in rows:
-        entries.append(_entry(row, path, number, with_probability=with_probabilities))
-    if strip_stress:
-        entries = [
-            Pronunciation(e.word, tuple(p.rstrip("0123456789") for p in e.phones), e.probability)
-            for e in entries
-        ]
-    return Lexicon.of(entries)
+    with_probabilities = _have_probabilities(rows, path)
+    return Lexicon.of(
+        _entry(row, path, number, with_probability=with_probabilities, strip_stress=strip_stress)
+        for number, row in rows
+    )
+
+
+def _have_probabilities(rows: list[tuple[int, list[str]]], path: Path) -> bool:
+    lacking = [number for number, row in rows if len(row) < 3 or not _is_probability(row[1])]
+    # a point tells a probability from a phone that is a number
+    having = [number for number, row in rows if row[1:] and "." in row[1] and _is_number(row[1])]
+    if lacking and having:
+        raise DataError(
+            "expected a probability above 0 and at most 1, and phones, on every line or on none; "
+            f"line {having[0]} has a number there",
+            remedy=_REMEDY,
+            path=path,
+            line=lacking[0],
+        )
+    return not lacking
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_probability(text: str) -> bool:
-    try:
-        return 0.0 < float(text) <= 1.0
-    except ValueError:
-        return False
+    return _is_number(text) and 0.0 < float(text) <= 1.0
 
 
-def _entry(row: list[str], path: Path, line: int, *, with_probability: bool) -> Pronunciation:
+def _entry(
+    row: list[str], path: Path, line: int, *, with_probability: bool, strip_stress: bool
+) -> Pronunciation:
     word, phones = row[0], row[2 if with_probability else 1 :]
-    if word in _RESERVED or not phones:
+    if word in RESERVED_WORDS or not phones:
         cause = f"{word!r} is reserved" if phones else f"{word!r} has no phones"
         raise DataError(cause, remedy=_REMEDY, path=path, line=line)
-    wrong = [phone for phone in phones if phone.startswith("#") or phone == "<eps>"]
+    plain = [phone.rstrip("0123456789") if strip_stress else phone for phone in phones]
+    wrong = [phone for phone, rest in zip(phones, plain, strict=True) if not is_phone(rest)]
     if wrong:
-        raise DataError(f"{wrong[0]!r} is no phone", remedy=_REMEDY, path=path, line=line)
-    return Pronunciation(word, tuple(phones), float(row[1]) if with_probability else 1.0)
+        cut = " without its digits" if strip_stress else ""
+        raise DataError(f"{wrong[0]!r} is no phone{cut}", remedy=_REMEDY, path=path, line=line)
+    return Pronunciation(word, tuple(plain), float(row[1]) if with_probability else 1.0)
+
+
+def is_phone(name: str) -> bool:
+    """Tell whether a name may be a phone's: not empty, no ``<eps>``, no ``#`` in front.
+
+    Args:
+        name: the name.
+
+    Returns:
+        Whether it may.
+    """
+    return bool(name) and name != "<eps>" and not name.startswith("#")
 
 
 def write_lexicon(path: Path, lexicon: Lexicon) -> None:
@@ -140,7 +178,8 @@ def write_lexicon(path: Path, lexicon: Lexicon) -> None:
     """
     with replace_file(path) as stream:
         for entry in lexicon.entries:
-            line = f"{entry.word} {entry.probability:.4f} {' '.join(entry.phones)}\n"
+            # all digits, so that what is read back is equal
+            line = f"{entry.word} {float(entry.probability)!r} {' '.join(entry.phones)}\n"
             stream.write(line.encode())
 
 
@@ -175,7 +214,7 @@ def lexicon_of_alignment(
         Pronunciation(word, said, count / max(found.values()))
         for word, found in counts.items()
         for said, count in found.items()
-        if count > _FEWEST_SHARE * max(found.values())
+        if count * _ONE_IN >= max(found.values())
     )
 
 

@@ -108,7 +108,11 @@ def posteriors(mixture: Any, frames_SD: Floats) -> tuple[Floats, float]:
 
 
 def update_mixtures(
-    mixtures: Any, frames: FramesByPdf, *, targets_SD: Floats | None = None
+    mixtures: Any,
+    frames: FramesByPdf,
+    *,
+    targets_SD: Floats | None = None,
+    keep_rare: bool = False,
 ) -> tuple[float, Doubles]:
     """Run one iteration of EM for every density.
 
@@ -117,6 +121,7 @@ def update_mixtures(
         frames: the frames; posteriors are computed from these.
         targets_SD: other features of the same frames, in the same order, which the mixtures are
             to describe from now on; None keeps the features.
+        keep_rare: whether Gaussians with hardly any frames stay; else they are removed.
 
     Returns:
         Log-likelihood a frame before the update, and the frames (P,) of each density.
@@ -132,12 +137,12 @@ def update_mixtures(
             statistics[0] += weights_SG.sum(0, dtype=np.float64)[:, None]
             statistics[1] += weights_SG.T @ data_SD
             statistics[2] += weights_SG.T @ np.square(data_SD)
-        _maximise(mixture, statistics)
+        _maximise(mixture, statistics, keep_rare=keep_rare)
     occupancy_P = np.diff(frames.first_P).astype(np.float64)
     return total / max(len(frames.frames_SD), 1), occupancy_P
 
 
-def _maximise(mixture: Any, statistics: list[Doubles]) -> None:
+def _maximise(mixture: Any, statistics: list[Doubles], *, keep_rare: bool) -> None:
     wheels = load_wheels()
     accumulator = wheels.khg.AccumDiagGmm()
     accumulator.resize(num_gauss=mixture.num_gauss, dim=statistics[1].shape[1], flags=_ALL_FLAGS)
@@ -145,7 +150,7 @@ def _maximise(mixture: Any, statistics: list[Doubles]) -> None:
     accumulator.mean_accumulator = statistics[1]
     accumulator.variance_accumulator = statistics[2]
     wheels.khg_core.mle_diag_gmm_update(
-        config=wheels.khg.MleDiagGmmOptions(),
+        config=wheels.khg.MleDiagGmmOptions(remove_low_count_gaussians=not keep_rare),
         diag_gmm_acc=accumulator,
         flags=_ALL_FLAGS,
         gmm=mixture,

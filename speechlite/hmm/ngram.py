@@ -34,11 +34,12 @@ class _Level:
     """Hold the n-grams of one order, in lexicographic order of their words.
 
     ``counts_K`` are raw for the highest order and for n-grams that begin with <s>, else the number
-    of different words seen before the n-gram.
+    of different words seen before the n-gram. ``raw_K`` says how often the text has each.
     """
 
     words_KN: Ints
     counts_K: Ints
+    raw_K: Ints
 
 
 def estimate_ngram(
@@ -56,21 +57,29 @@ def estimate_ngram(
         vocabulary: words that get a probability; others count as ``<unk>``.
         out: the ARPA file to write or replace.
         order: longest n-gram, at least 1.
-        min_counts: n-grams of each order with fewer counts are left out, from order 1 on (never
-            words); empty leaves none out. Must not fall from one order to the next.
+        min_counts: n-grams of each order that the text has fewer times are left out, from order 1
+            on (never words); the last one holds for all longer n-grams, empty leaves none out.
+            Must not fall from one order to the next.
 
     Returns:
         ``sentences``, ``tokens``, ``unknown`` (words outside the vocabulary) and the number of
         n-grams of each order as ``ngram 1`` ...
 
     Raises:
-        ConfigError: if the order or the counts are out of range.
-        DataError: if there is no sentence.
+        ConfigError: if the order or the counts are out of range, or leave no n-gram.
+        DataError: if there is no sentence, no sentence as long as ``order``, or the vocabulary
+            has a word twice or one of <unk>, <s>, </s>.
     """
     _check(order, min_counts)
+    _check_vocabulary(vocabulary)
     ids = {word: number for number, word in enumerate(vocabulary, start=len(_SPECIAL))}
     tokens_T, num_sentences = _tokens(sentences, ids, order)
     counted = _count(tokens_T, order)
+    if not len(counted[-1].words_KN):
+        raise DataError(
+            f"no sentence has a {order}-gram, <s> and </s> counted",
+            remedy="lower the order of the model, or name a text of longer sentences",
+        )
     levels = _prune(counted, min_counts)
     probabilities, backoffs = _interpolate(counted, levels, num_words=len(ids) + len(_SPECIAL))
     names = [*_SPECIAL, *vocabulary]
@@ -91,6 +100,17 @@ def _check(order: int, min_counts: Sequence[int]) -> None:
             "many counts that do not fall",
             remedy="change lm.order or lm.min_counts",
         )
+
+
+def _check_vocabulary(vocabulary: Sequence[str]) -> None:
+    seen = set(_SPECIAL)
+    for word in vocabulary:
+        if word in seen:
+            raise DataError(
+                f"the vocabulary has {word!r} twice, or it is one of {', '.join(_SPECIAL)}",
+                remedy="take the word out of the lexicon",
+            )
+        seen.add(word)
 
 
 def _tokens(
@@ -116,10 +136,9 @@ def _count(tokens_T: Ints, order: int) -> list[_Level]:
     for n in range(order, 0, -1):
         rows = windows[:, :n]
         rows = rows[(rows >= 0).all(1)]
-        words, counts = np.unique(rows, axis=0, return_counts=True)
-        if levels:
-            counts = _continuations(words, counts, levels[0])
-        levels.insert(0, _Level(words, counts))
+        words, raw = np.unique(rows, axis=0, return_counts=True)
+        counts = _continuations(words, raw, levels[0]) if levels else raw
+        levels.insert(0, _Level(words, counts, raw))
     return levels
 
 
@@ -152,7 +171,7 @@ def _prune(levels: list[_Level], min_counts: Sequence[int]) -> list[_Level]:
     kept = [levels[0]]
     for n, level in enumerate(levels[1:], start=2):
         least = min_counts[n - 1] if n <= len(min_counts) else (min_counts or [0])[-1]
-        stays = level.counts_K >= least
+        stays = level.raw_K >= least
         # an n-gram needs its beginning and its ending
         lower = kept[-1].words_KN
         stays &= _contains(lower, level.words_KN[:, :-1]) & _contains(lower, level.words_KN[:, 1:])
@@ -160,7 +179,7 @@ def _prune(levels: list[_Level], min_counts: Sequence[int]) -> list[_Level]:
             raise ConfigError(
                 f"min_counts={list(min_counts)} leaves no {n}-gram", remedy="lower lm.min_counts"
             )
-        kept.append(_Level(level.words_KN[stays], level.counts_K[stays]))
+        kept.append(_Level(level.words_KN[stays], level.counts_K[stays], level.raw_K[stays]))
     return kept
 
 
@@ -219,7 +238,8 @@ def _complete(level: _Level, own_K: Floats, num_words: int) -> tuple[_Level, Flo
     """Give words that no sentence holds a place among the unigrams."""
     full = np.zeros(num_words)
     full[level.words_KN[:, 0]] = own_K
-    return _Level(np.arange(num_words)[:, None], np.zeros(num_words, np.int64)), full
+    none = np.zeros(num_words, np.int64)
+    return _Level(np.arange(num_words)[:, None], none, none), full
 
 
 def _write(

@@ -84,8 +84,9 @@ def read_topology(text: str, *, phones: Sequence[int]) -> Any:
         topology.check()
         covered = set(topology.phones)
     except RuntimeError as error:
-        first = str(error).strip().splitlines()[:1]
-        raise DataError(f"not a topology: {' '.join(first)}", remedy=remedy) from None
+        # the first line is a place in C++ code
+        cause = " ".join(str(error).split("\n")[1:]) or str(error)
+        raise DataError(f"not a topology: {cause}", remedy=remedy) from None
     missing = sorted(set(phones) - covered)
     if missing:
         raise DataError(f"the topology lacks the phones {missing}", remedy=remedy)

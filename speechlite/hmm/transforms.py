@@ -20,6 +20,8 @@ __all__ = ["estimate_fmllr", "estimate_lda", "estimate_mllt", "transform_means"]
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
+_LEAST_SPREAD = 1e-10
+"""What is smaller relative to the largest counts as rounding."""
 
 
 def estimate_lda(utterances: Iterable[tuple[Ints, Floats]], *, num_pdfs: int, dim: int) -> Floats:
@@ -37,7 +39,8 @@ def estimate_lda(utterances: Iterable[tuple[Ints, Floats]], *, num_pdfs: int, di
         (D, C).
 
     Raises:
-        DataError: if there are fewer frames than features.
+        DataError: if there are fewer frames than features, fewer features than are to be kept, or
+            the features do not vary.
     """
     counts_P = np.zeros(num_pdfs)
     sums_PC: Doubles | None = None
@@ -56,11 +59,22 @@ def estimate_lda(utterances: Iterable[tuple[Ints, Floats]], *, num_pdfs: int, di
             f"{int(total)} frames are too few to estimate LDA from",
             remedy="align more speech, or leave out the stages tri2b and tri3b",
         )
+    if dim > len(second_CC):
+        raise DataError(
+            f"{dim} features cannot be taken from {len(second_CC)}",
+            remedy="lower dim, or raise context",
+        )
     means_PC = sums_PC / np.maximum(counts_P, 1.0)[:, None]
     mean_C = sums_PC.sum(0) / total
     between_CC = (means_PC * counts_P[:, None]).T @ means_PC / total - np.outer(mean_C, mean_C)
     within_CC = second_CC / total - np.outer(mean_C, mean_C) - between_CC
-    within_CC += np.eye(len(within_CC)) * 1e-6 * np.trace(within_CC) / len(within_CC)
+    spread = np.trace(within_CC) / len(within_CC)
+    if not spread > _LEAST_SPREAD * np.trace(second_CC) / total:
+        raise DataError(
+            f"{int(total)} frames do not vary within densities",
+            remedy="check that the audio is speech, not digital silence",
+        )
+    within_CC += np.eye(len(within_CC)) * 1e-6 * spread
     _, vectors_CC = eigh(between_CC, within_CC)
     return np.asarray(vectors_CC[:, ::-1][:, :dim].T, np.float32)
 
@@ -153,7 +167,7 @@ def estimate_fmllr(
         num_iterations: passes over the rows.
 
     Returns:
-        (D, D + 1), or None.
+        (D, D + 1), or None; also where the features do not vary, as in digital silence.
     """
     judging = mixtures if posterior_mixtures is None else posterior_mixtures
     dim = mixtures.dim
@@ -174,9 +188,14 @@ def estimate_fmllr(
         linear_DE += means_SD.T @ extended_SE
         for row in range(dim):
             square_DEE[row] += (extended_SE * inverse_SD[:, row : row + 1]).T @ extended_SE
-    if total < min_count:
+    if total < min_count or _is_singular(square_DEE):
         return None
     return np.asarray(_solve_affine(linear_DE, square_DEE, total, num_iterations), np.float32)
+
+
+def _is_singular(square_DEE: Doubles) -> bool:
+    values_DE = np.linalg.eigvalsh(square_DEE)
+    return bool((values_DE[:, 0] <= _LEAST_SPREAD * values_DE[:, -1]).any())
 
 
 def _solve_affine(

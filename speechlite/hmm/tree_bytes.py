@@ -110,16 +110,60 @@ def open_tree(content: bytes, *, path: Path | None = None) -> Any:
     """
     khg = load_wheels().khg
     body = content.removeprefix(_BINARY)
-    tree = khg.ContextDependency.__new__(khg.ContextDependency)
     try:
+        _check(body)
+        tree = khg.ContextDependency.__new__(khg.ContextDependency)
         tree.__setstate__((np.frombuffer(body, np.int8).tolist(),))
-    except RuntimeError:
+    except (ValueError, struct.error, RuntimeError):
         raise DataError(
             "is not a decision tree in Kaldi's binary form",
             remedy="name a 'tree' file of a Kaldi or speechlite acoustic model",
             path=path,
         ) from None
     return tree
+
+
+def _check(body: bytes) -> None:
+    """Refuse damaged bytes, of which some crash Kaldi's own reader."""
+    place = _skip(body, 0, _token("ContextDependency"))
+    for _ in range(2):
+        _, place = _read_int(body, place)
+    pdfs: set[int] = set()
+    place = _check_map(body, _skip(body, place, _token("ToPdf")), pdfs)
+    _skip(body, place, _token("EndContextDependency"))
+    if pdfs != set(range(len(pdfs))):
+        raise ValueError("densities are missing")
+
+
+def _check_map(body: bytes, place: int, pdfs: set[int]) -> int:
+    """Add the densities of a map to ``pdfs``, and return where it ends."""
+    kind, (value, place) = body[place : place + 3], _read_int(body, place + 3)
+    if kind == _token("CE"):
+        pdfs.add(value)
+        return place
+    if kind == _token("TE"):
+        (size,) = struct.unpack_from("<I", body, _skip(body, place, b"\xfc"))
+        place = _skip(body, place + 5, _token("("))
+        for _ in range(size):
+            empty = body.startswith(_token("NULL"), place)
+            place = place + 5 if empty else _check_map(body, place, pdfs)
+        return _skip(body, place, _token(")"))
+    if kind != _token("SE"):
+        raise ValueError("no such map")
+    size, place = _read_int(body, place)
+    place = _skip(body, place + 4 * max(size, 0), _token("{"))
+    return _skip(body, _check_map(body, _check_map(body, place, pdfs), pdfs), _token("}"))
+
+
+def _skip(body: bytes, place: int, expected: bytes) -> int:
+    if not body.startswith(expected, place):
+        raise ValueError("something else stands here")
+    return place + len(expected)
+
+
+def _read_int(body: bytes, place: int) -> tuple[int, int]:
+    (value,) = struct.unpack_from("<i", body, _skip(body, place, b"\x04"))
+    return value, place + 5
 
 
 def monophone_tree(groups: Sequence[Sequence[int]], topology: Any) -> bytes:

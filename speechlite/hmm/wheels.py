@@ -64,12 +64,16 @@ def load_wheels() -> Wheels:
         The modules.
 
     Raises:
-        EnvironmentProblem: if one is missing or of another version.
+        EnvironmentProblem: if one is missing, of another version or damaged.
     """
     check_versions()
-    import kaldifst  # isort: skip
-    import kaldi_hmm_gmm  # isort: skip
-    import _kaldi_hmm_gmm  # isort: skip
-    import kaldi_decoder  # isort: skip
-
+    try:
+        import kaldifst  # isort: skip
+        import kaldi_hmm_gmm  # isort: skip
+        import _kaldi_hmm_gmm  # isort: skip
+        import kaldi_decoder  # isort: skip
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"the wheels of DNN-HMM cannot be imported ({error})", remedy=_REMEDY
+        ) from None
     return Wheels(kaldifst, kaldi_hmm_gmm, _kaldi_hmm_gmm, kaldi_decoder)

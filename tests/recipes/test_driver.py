@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 EGS = Path(__file__).resolve().parents[2] / "egs"
-STAGES = ["data", "features", "pretrain", "compress", "evaluate", "compare"]
+STAGES = ["data", "features", "pretrain", "compress", "evaluate", "dnn_hmm", "compare"]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,6 @@ def test_options_when_spelled_with_dashes_or_underscores_mean_the_same(folder):
         (["--stage"], "option --stage has no value; write --stage VALUE"),
         (["pretrain"], "unexpected argument 'pretrain'; options begin with --"),
         (["--stage", "9"], "unknown stage '9'; the stages are: 1 data"),
-        (["--stage", "dnn_hmm"], "this recipe has no stage dnn_hmm; its stages are: 1 data"),
         (["--stage", "4", "--stop_stage", "3"], "no stage from '4' to '3'"),
         (["--$(touch x)", "1"], "unknown option --$(touch x)"),
     ],
@@ -95,6 +94,17 @@ def test_options_when_one_is_wrong_exit_2_with_one_line(folder, options, message
     assert done.returncode == 2
     assert done.stderr.startswith(f"run.sh: error: {message}")
     assert done.stderr.count("\n") == 1
+
+
+def test_stage_when_the_recipe_lacks_it_exits_2_and_names_those_it_has(folder, tmp_path):
+    shutil.copytree(folder.parents[1], tmp_path / "egs")
+    recipe = tmp_path / "egs" / folder.parent.name / folder.name
+    script = recipe / "run.sh"
+    script.write_text(script.read_text().replace(" dnn_hmm compare)", " compare)"))
+    done = run(recipe, "--dry_run", "--stage", "dnn_hmm")
+    assert done.returncode == 2
+    message = "run.sh: error: this recipe has no stage dnn_hmm; its stages are: 1 data"
+    assert done.stderr.startswith(message)
 
 
 def test_values_when_they_hold_shell_code_are_quoted_not_run(folder):

@@ -112,7 +112,7 @@ class AcousticNetwork:
         """
         scorer: Any = self.head
         log_posteriors = scorer.scores(hidden).log_softmax(-1)
-        values = (log_posteriors - self.log_priors_P).cpu().numpy()
+        values = (log_posteriors - self.log_priors_P.to(log_posteriors.device)).cpu().numpy()
         return [row[:n] for row, n in zip(values, hidden.lengths.tolist(), strict=True)]
 
 
@@ -152,6 +152,7 @@ def open_frames(
         The frames.
     """
     options, grid = space.config.training, frame_grid(model.frontend)
+    model = model.to(device_of(options.accelerator))
     utterances = {n: one for split in splits.values() for n, one in split.utterances.items()}
     stores = None
     if features is not None:
@@ -168,6 +169,27 @@ def open_frames(
         cache=cache,
     )
     return FrozenFrames(frozen, splits, grid)
+
+
+def device_of(accelerator: str) -> torch.device:
+    """Return the device that an option names.
+
+    Args:
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+
+    Returns:
+        The device; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: if a GPU is asked for and there is none.
+    """
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError(
+            "training.accelerator=gpu, and there is no GPU",
+            remedy="set training.accelerator=cpu",
+        )
+    usable = accelerator != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if usable else "cpu")
 
 
 def build_network(space: Workspace, model: SpeechModel, num_pdfs: int) -> Head:
@@ -195,7 +217,7 @@ def build_network(space: Workspace, model: SpeechModel, num_pdfs: int) -> Head:
             f"head={space.config.head.name} does not score frames",
             remedy="choose head=tdnn, or a head with label_layout 'frame' and a method scores",
         )
-    return head
+    return head.to(device_of(space.config.training.accelerator))
 
 
 def batches(split: Split, seconds: float, seed: int, *, shuffle: bool) -> BatchOrder:
@@ -241,7 +263,7 @@ def train_network(
     counts_P = np.full(len(_classes(head)), 0.5)
     for name in frames.splits["train"].utterances:
         counts_P += np.bincount(labels[name], minlength=len(counts_P))
-    tensors = {f"head.{name}": value for name, value in head.state_dict().items()}
+    tensors = {f"head.{name}": value.cpu() for name, value in head.state_dict().items()}
     tensors["log_priors_P"] = torch.from_numpy(np.log(counts_P / counts_P.sum())).float()
     facts = {
         "epochs": history,
@@ -333,7 +355,7 @@ class _Training:
         loss = self.head.loss(hidden, batch)
         if not bool(torch.isfinite(loss.sum)):
             raise SpeechliteError(
-                f"the loss is {float(loss.sum)} at step {step}",
+                f"the loss is {loss.sum.item()} at step {step}",
                 remedy="lower training.learning_rate",
             )
         self.adam.zero_grad()
@@ -342,7 +364,7 @@ class _Training:
             torch.nn.utils.clip_grad_norm_(self.head.parameters(), self.options.clip_norm)
         self.adam.step()
         self.schedule.step()
-        return float(loss.sum), float(loss.weight)
+        return loss.sum.item(), float(loss.weight)
 
     def _accuracy(self, split: Split) -> float:
         self.head.eval()

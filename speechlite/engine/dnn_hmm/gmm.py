@@ -61,7 +61,7 @@ def train_gmms(space: Workspace) -> None:
         return data[0]
 
     for number, stage in enumerate(STAGES):
-        inputs = [space.gmm_dir(STAGES[number - 1])] if number else [space.lang_dir, *train]
+        inputs = [space.gmm_dir(STAGES[number - 1])] if number else [*space.lang_files, *train]
         run_step(
             f"gmm {stage} seed {space.seed}",
             space.gmm_dir(stage),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from speechlite.core.errors import DataError
 from speechlite.engine.dnn_hmm.gmm import STAGES, read_stage
 from speechlite.engine.dnn_hmm.steps import run_step, write_report
 from speechlite.engine.dnn_hmm.workspace import Workspace
 from speechlite.engine.progress import say
 from speechlite.engine.stamps import Stamp
 from speechlite.hmm.arpa import Grammar, read_grammar
-from speechlite.hmm.fst_arrays import read_fst
+from speechlite.hmm.fst_arrays import read_fst, write_fst
 from speechlite.hmm.graph import compose_graph, pdf_graph, refuse_too_large
 from speechlite.hmm.lang_files import read_lexicon_fst
 
@@ -32,18 +33,18 @@ def make_graphs(space: Workspace) -> None:
     """
     for stage in STAGES:
         if stage == STAGES[-1] or stage in space.config.gmm.decode:
-            inputs = [
-                space.lang_dir,
-                space.lm_dir / "small.arpa",
-                space.gmm_dir(stage) / "final",
-            ]
-            options = {"self_loop_scale": space.config.gmm.align.self_loop_scale}
             run_step(
                 f"graph of {stage} seed {space.seed}",
                 space.graph_dir(stage),
-                partial(Stamp.of, options, inputs),
+                partial(_stamp, space, stage),
                 partial(_make_graph, space, stage),
             )
+
+
+def _stamp(space: Workspace, stage: str) -> Stamp:
+    small, model = space.lm_dir / "small.arpa", space.gmm_dir(stage) / "final"
+    options = {"self_loop_scale": space.config.gmm.align.self_loop_scale}
+    return Stamp.of(options, [*space.lang_files, small, model])
 
 
 def small_grammar(space: Workspace) -> Grammar:
@@ -62,7 +63,7 @@ def _make_graph(space: Workspace, stage: str) -> list[str]:
     started, directory = time.perf_counter(), space.graph_dir(stage)
     lang, grammar = space.lang(), small_grammar(space)
     _tell(grammar.num_skipped, grammar.missing)
-    refuse_too_large(sum(grammar.counts), _free_bytes())
+    refuse_too_large(sum(grammar.counts) - grammar.num_skipped, _free_bytes())
     model, _ = read_stage(space, stage)
     graph = compose_graph(
         model,
@@ -72,7 +73,7 @@ def _make_graph(space: Workspace, stage: str) -> list[str]:
         self_loop_scale=space.config.gmm.align.self_loop_scale,
     )
     result, size = pdf_graph(graph, model.tables.pdf_T)
-    result.write(str(directory / "HCLG.fst"))
+    write_fst(directory / "HCLG.fst", result)
     facts = {
         **vars(size),
         "ngrams": sum(grammar.counts),
@@ -97,7 +98,10 @@ def _tell(num_skipped: int, missing: tuple[str, ...]) -> None:
 
 def _free_bytes() -> int:
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        rows = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        # what the page cache holds can be had back, and counts as available
+        (line,) = (row for row in rows if row.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
     except (ValueError, OSError):
         # unknown on this system: nothing to refuse
         return 1 << 62
@@ -114,6 +118,13 @@ def read_graph(space: Workspace, stage: str) -> Any:
         A ``kaldifst.StdVectorFst`` with density + 1 as input labels.
 
     Raises:
-        DataError: if it has not been made.
+        DataError: if it has not been made, or not of what is there now: its numbers of words and
+            densities would mean something else.
     """
-    return read_fst(space.graph_dir(stage) / "HCLG.fst")
+    directory = space.graph_dir(stage)
+    reason = _stamp(space, stage).reason_to_run(directory)
+    if reason is not None:
+        raise DataError(
+            f"the graph is not up to date: {reason}", remedy="run the step graph", path=directory
+        )
+    return read_fst(directory / "HCLG.fst")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -207,7 +208,8 @@ def make_language_models(space: Workspace) -> None:
         "lm",
         space.lm_dir,
         lambda: Stamp.of(
-            space.options("lm"), [*transcripts, *given, *_texts(space), space.lang_dir]
+            space.options("lm"),
+            [*transcripts, *given, *_texts(space), space.lang_dir / "words.txt"],
         ),
         run,
     )
@@ -225,7 +227,7 @@ def _copy(source: Path, out: Path) -> None:
     try:
         with opener(source, "rb") as stream, replace_file(out) as copy:
             shutil.copyfileobj(stream, copy)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"cannot be read ({error})", remedy="name an ARPA file, perhaps .gz", path=source
         ) from None

@@ -7,6 +7,7 @@ an empty line. Costs are those of the language model and of all the rest; there 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -69,13 +70,15 @@ def read_lattices(path: Path, ids: Mapping[str, int]) -> dict[str, ScoredLattice
         DataError: if the file is missing or malformed.
     """
     try:
-        blocks = path.read_text(encoding="utf-8").split("\n\n")
+        content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"cannot be read ({error})", remedy="run the step decode", path=path
         ) from None
-    found = {}
-    for block in blocks:
+    if content and not content.endswith("\n\n"):
+        raise DataError("was cut off", remedy="run the step decode again", path=path)
+    found: dict[str, ScoredLattice] = {}
+    for block in content.split("\n\n"):
         lines = block.split("\n")
         if lines[0]:
             try:
@@ -91,16 +94,24 @@ def read_lattices(path: Path, ids: Mapping[str, int]) -> dict[str, ScoredLattice
 
 def _lattice(lines: Sequence[str], ids: Mapping[str, int]) -> ScoredLattice:
     rows = []
+    left: set[int] = set()
     for line in lines:
-        fields = line.split()
-        model, acoustic, _ = fields[-1].split(",")
-        arc = (int(fields[1]), ids[fields[2]]) if len(fields) == 4 else (-1, -1)
-        rows.append((int(fields[0]), *arc, float(acoustic), float(model)))
+        *places, costs = line.split()
+        model, acoustic, _ = costs.split(",")
+        states = [int(place) for place in places[:2]]
+        left.add(states[0])
+        # with states in this order the lattice goes forward in time
+        backward = states[-1] in left and len(states) > 1
+        finite = math.isfinite(float(model) + float(acoustic))
+        if len(places) not in (1, 3) or min(states) < 0 or backward or not finite:
+            raise ValueError(f"{line!r} is no arc")
+        arc = (states[1], ids[places[2]]) if len(places) == 3 else (-1, -1)
+        rows.append((states[0], *arc, float(acoustic), float(model)))
     table = np.array(rows, np.float64).reshape(-1, 5)
-    src, dst, word = (table[:, column].astype(np.int32) for column in (0, 1, 2))
-    end = int(max(src.max(initial=0), dst.max(initial=0))) + 1
-    dst[dst < 0] = end
-    return ScoredLattice(src, dst, word, table[:, 3], table[:, 4], end + 1)
+    src_A, dst_A, word_A = (table[:, column].astype(np.int32) for column in (0, 1, 2))
+    end = int(max(src_A.max(initial=0), dst_A.max(initial=0))) + 1
+    dst_A[dst_A < 0] = end
+    return ScoredLattice(src_A, dst_A, word_A, table[:, 3], table[:, 4], end + 1)
 
 
 def write_nbest(

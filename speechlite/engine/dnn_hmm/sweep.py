@@ -90,7 +90,7 @@ class _System:
     @property
     def work(self) -> Path:
         """Where the network and its lattices go."""
-        return self.base / f"dnn_hmm-{self.id}"
+        return self.base / f"{self.space.config.task.name}-{self.id}"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ class DnnHmmSweep:
             overrides=self.sweep.overrides,
         )
         config = replace(config, training=replace(config.training, seed=seed))
-        return Workspace(config, self.sweep.exp_dir / "dnn_hmm", seed, self.sweep.registry)
+        root = self.sweep.exp_dir / config.task.name
+        return Workspace(config, root, seed, self.sweep.registry)
 
     def _systems(self, spaces: Iterable[Workspace]) -> list[_System]:
         found = []
@@ -231,7 +232,8 @@ class DnnHmmSweep:
             lambda: Stamp.of(space.options("decoding"), made_of),
             run,
         )
-        self._record(system, "", [directory], partial(score_decoded, space, directory))
+        inputs = _decoded_files(space, directory)
+        self._record(system, "", inputs, partial(score_decoded, space, directory))
 
     def _scores(self, system: _System, graph: Any, num_pdfs: int) -> ScoreSource:
         space, options = system.space, system.space.config.decoding
@@ -253,7 +255,7 @@ class DnnHmmSweep:
         space, directory = system.space, system.work / "decode"
         target = system.work / "rescore"
         target.mkdir(parents=True, exist_ok=True)
-        inputs = [directory, space.lm_dir / "large.arpa"]
+        inputs = [*_decoded_files(space, directory), space.lm_dir / "large.arpa"]
         self._record(system, "_rescored", inputs, partial(rescore, space, directory, target))
 
     def _record(self, system: _System, suffix: str, inputs: list[Path], evaluate: Any) -> None:
@@ -320,6 +322,12 @@ class DnnHmmSweep:
 def _train_and_align(space: Workspace) -> None:
     train_gmms(space)
     align_parts(space)
+
+
+def _decoded_files(space: Workspace, directory: Path) -> list[Path]:
+    """Return what scoring reads; n-best lists and error reports lie beside it."""
+    parts = [part for part in space.parts() if part != "train"]
+    return [directory / "report.json", *(directory / f"{part}.lat" for part in parts)]
 
 
 def _only(split: Split, names: Iterable[str]) -> Split:

@@ -46,6 +46,12 @@ class Workspace:
         return self.root / "lang"
 
     @property
+    def lang_files(self) -> list[Path]:
+        """What models are made of in the lang directory; reports on words lie there too."""
+        names = ("L.fst", "L_disambig.fst", "lexiconp.txt", "phones", "phones.txt", "topo")
+        return [self.lang_dir / name for name in (*names, "words.txt")]
+
+    @property
     def lm_dir(self) -> Path:
         """The directory of language models: ``small.arpa`` and ``large.arpa``."""
         return self.root / "lm"

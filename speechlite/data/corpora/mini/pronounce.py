@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Sequence
 
 from speechlite.core.errors import EnvironmentProblem
@@ -21,7 +22,7 @@ def pronounce(words: Sequence[str], *, voice: str = "en-us") -> dict[str, tuple[
     """Return how eSpeak NG says words that stand alone.
 
     Args:
-        words: words of the Latin alphabet.
+        words: words of the Latin alphabet; eSpeak NG only spells what other letters are called.
         voice: ``en-us`` or ``en-gb-x-rp``.
 
     Returns:
@@ -34,6 +35,7 @@ def pronounce(words: Sequence[str], *, voice: str = "en-us") -> dict[str, tuple[
         raise EnvironmentProblem(
             f"voice {voice!r}, expected one of {', '.join(_VOICES)}", remedy="change lang.voice"
         )
+    words = [word for word in words if _is_latin(word)]
     done = subprocess.run(  # noqa: S603 (fixed program and arguments)
         [sys.executable, "-m", "speechlite.data.corpora.mini.pronounce", voice],
         input="".join(json.dumps(word) + "\n" for word in words),
@@ -42,12 +44,18 @@ def pronounce(words: Sequence[str], *, voice: str = "en-us") -> dict[str, tuple[
         check=False,
     )
     if done.returncode:
+        told = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise EnvironmentProblem(
-            f"eSpeak NG failed: {done.stderr.strip().splitlines()[-1:]}",
+            f"eSpeak NG failed: {told[-1]}",
             remedy="run pip install 'speechlite[synth]'",
         )
     found = zip(words, map(json.loads, done.stdout.splitlines()), strict=True)
     return {word: tuple(phones) for word, phones in found if phones}
+
+
+def _is_latin(word: str) -> bool:
+    names = (unicodedata.name(letter, "") for letter in word if letter.isalpha())
+    return word.isprintable() and all(name.startswith("LATIN ") for name in names)
 
 
 def _say(engine: Engine, word: str, accent: str, *, rhotic: bool) -> list[str]:

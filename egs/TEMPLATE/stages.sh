@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# What each stage runs; driver.sh sources this.
+# shellcheck disable=SC2154 # options are declared in driver.sh and run.sh
+
+sweep() { # one verb over all experiments
+    local -a selected=()
+    if [ -n "$experiments" ]; then selected=(--select "$experiments"); fi
+    run "$@" --config_dir conf --experiments conf/experiments.yaml "${selected[@]}" \
+        --seeds "$seeds" --exp_dir "$exp_dir/$scale"
+}
+
+stage_data() {
+    run local/data.sh --corpus "$corpus" --size "$size" --seed "$corpus_seed" --nj "$nj" \
+        --librispeech_root "$librispeech_root" --download "$download" --subsets "$subsets" \
+        --alignments "$alignments" --data_root "$data_root"
+    run speechlite data check data/*/
+}
+
+stage_features() {
+    run speechlite data labels data/*/
+    run speechlite data dump data/*/ --out_dir dump --config_dir conf --config "pretrain_$scale"
+}
+
+stage_pretrain() {
+    local -a overrides
+    read -ra overrides <<<"$pretrain_overrides"
+    sweep "${train_cmd[@]}" speechlite pretrain --config "pretrain_$scale" "${overrides[@]}"
+}
+
+stage_compress() { sweep "${train_cmd[@]}" speechlite compress; }
+
+stage_evaluate() {
+    local -a overrides names
+    read -ra overrides <<<"$evaluate_overrides"
+    IFS=, read -ra names <<<"$tasks"
+    names=("${names[@]/#/evaluate_}") && names=("${names[@]/%/_$scale}")
+    sweep "${train_cmd[@]}" speechlite evaluate --features dump \
+        --config "$(IFS=, && printf '%s' "${names[*]}")" "${overrides[@]}"
+}
+
+stage_dnn_hmm() {
+    local -a overrides
+    read -ra overrides <<<"$hmm_overrides"
+    sweep "${train_cmd[@]}" speechlite hmm "$hmm_steps" --features dump --config "hmm_$scale" \
+        "${overrides[@]}"
+}
+
+stage_compare() {
+    run speechlite compare "$exp_dir/$scale" --reported conf/reported_*.csv --claims conf/claims.yaml \
+        --out_dir "$exp_dir/$scale" --title "$(basename "$PWD"): $scale"
+}
