@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from speechlite.core.errors import DataError
 from speechlite.hmm.acoustic_model import AcousticModel, HmmTables, gaussians_of, mixtures_of
 from speechlite.hmm.config import AlignOptions
 from speechlite.hmm.features import Floats
@@ -60,8 +61,17 @@ class GraphCompiler:
 
         Returns:
             A ``kaldifst.StdVectorFst``.
+
+        Raises:
+            DataError: if a word has no pronunciation, as ``<s>`` has none.
         """
-        return self._compiler.compile_graph_from_text(list(word_ids))
+        try:
+            return self._compiler.compile_graph_from_text(list(word_ids))
+        except RuntimeError:
+            raise DataError(
+                f"the words {list(word_ids)} of words.txt have no path through the lexicon",
+                remedy="take <eps>, <s>, </s> and #0 out of the transcripts",
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Aligned:
 
     Args:
         transitions_S: transition id of each frame; None where no path was found.
-        log_likelihood: acoustic log-likelihood of the path, unscaled.
+        log_likelihood: of the path, transitions included, divided by the acoustic scale.
     """
 
     transitions_S: Ints | None

@@ -40,12 +40,16 @@ def compute_cepstra(
 
     Returns:
         Cepstra (S, F) by utterance, sorted by id.
+
+    Raises:
+        DataError: if there is no utterance, or audio cannot be read.
+        ConfigError: if there are more cepstra than mel filters.
     """
     reader = UtteranceReader(utterances, GRID)
     extract = Mfcc(GRID.sample_rate, num_cepstra, scale=_SAMPLE_SCALE)
     order = BatchOrder(
         durations,
-        batch_seconds=max(_BATCH_SECONDS, *durations.values()),
+        batch_seconds=max([_BATCH_SECONDS, *durations.values()]),
         num_buckets=20,
         seed=0,
         shuffle=False,

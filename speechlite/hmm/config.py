@@ -197,6 +197,8 @@ class DecodingOptions:
 
     beams: list[float] = field(default_factory=lambda: [9.0, 11.0, 13.0])
     """Search beams; the narrowest of the best on dev is used on test."""
+    gmm_beams: list[float] = field(default_factory=lambda: [11.0, 13.0, 15.0])
+    """The same for GMMs, whose scores are sharper."""
     lattice_beam: float = 6.0
     """Beam of lattices around the best path."""
     acoustic_scale: float = 0.1
@@ -216,7 +218,7 @@ class DecodingOptions:
     """Processes that align and decode; 0 takes all cores."""
 
     def __post_init__(self) -> None:
-        for name in ("beams", "lm_weights"):
+        for name in ("beams", "gmm_beams", "lm_weights"):
             values = getattr(self, name)
             if not values or not all(0 < value < float("inf") for value in values):
                 _refuse(name, values, "some numbers above 0")

@@ -1,14 +1,13 @@
-"""Align transcribed speech with a trained model, and write the result in time.
+"""Align transcribed speech with a trained model, and tell the result in time.
 
-Frame n is centred at (160 n + 200) / 16000 s; the boundary between two frames is half-way between
-their centres.
+Times are Kaldi's: frame n is the time from n to n + 1 hundredths of a second.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,6 @@ __all__ = ["align_speech", "phone_marks", "word_marks"]
 
 Ints = npt.NDArray[np.int32]
 _SHIFT_SECONDS = 0.01
-_FIRST_BOUNDARY_SECONDS = 0.0075
 
 
 def align_speech(
@@ -82,10 +80,6 @@ def _aligned(
     return {name: one.transitions_S for name, one in found.items() if one.transitions_S is not None}
 
 
-def _seconds(frame: int) -> float:
-    return frame * _SHIFT_SECONDS + _FIRST_BOUNDARY_SECONDS if frame else 0.0
-
-
 def phone_marks(segments: Sequence[Segment], names: Mapping[int, str]) -> list[Mark]:
     """Return phones in time.
 
@@ -97,8 +91,7 @@ def phone_marks(segments: Sequence[Segment], names: Mapping[int, str]) -> list[M
         One mark a phone, silence included.
     """
     return [
-        Mark(_seconds(s.start), _seconds(s.end) - _seconds(s.start), names[s.phone], number)
-        for number, s in enumerate(segments, start=1)
+        _mark(s.start, s.end, names[s.phone], number) for number, s in enumerate(segments, start=1)
     ]
 
 
@@ -114,36 +107,59 @@ def word_marks(segments: Sequence[Segment], words: Sequence[str], lang: Lang) ->
         One mark a word.
     """
     spoken = {phone: name for name, phone in lang.phones.items()}
-    optional = lang.phones[lang.silence_phones[0][0]]
-    names = [spoken[segment.phone] for segment in segments]
-    known: dict[str, list[tuple[str, ...]]] = {}
-    for entry in lang.lexicon.entries:
-        if entry.word in set(words):
-            known.setdefault(entry.word, []).append(entry.phones)
-
-    @cache
-    def rest(word: int, place: int) -> tuple[int, ...] | None:
-        """Return where the words from this one on begin and end, or None."""
-        if place < len(segments) and segments[place].phone == optional:
-            found = rest(word, place + 1)
-            if found is not None:
-                return found
-        if word == len(words):
-            return () if place == len(segments) else None
-        for phones in known[words[word]]:
-            end = place + len(phones)
-            if tuple(names[place:end]) == phones:
-                following = rest(word + 1, end)
-                if following is not None:
-                    return (place, end, *following)
-        return None
-
-    places = rest(0, 0)
+    places = _places([spoken[segment.phone] for segment in segments], words, lang)
     # the phones were aligned to these words
     assert places is not None
     marks = []
     for number, word in enumerate(words):
-        first, last = segments[places[2 * number]], segments[places[2 * number + 1] - 1]
-        start = _seconds(first.start)
-        marks.append(Mark(start, _seconds(last.end) - start, word, number + 1))
+        begin, end = places[number]
+        marks.append(_mark(segments[begin].start, segments[end - 1].end, word, number + 1))
     return marks
+
+
+def _mark(start: int, end: int, token: str, line: int) -> Mark:
+    return Mark(start * _SHIFT_SECONDS, (end - start) * _SHIFT_SECONDS, token, line)
+
+
+def _places(
+    phones: Sequence[str], words: Sequence[str], lang: Lang
+) -> list[tuple[int, int]] | None:
+    """Return where each word begins and ends; silence is left to no word if it can be."""
+    silence = lang.silence_phones[0][0]
+    known = {word: _pronunciations(word, lang) for word in set(words)}
+    # by number of words: the places where they may end, with the place where the last one began
+    ends: list[dict[int, tuple[int, int]]] = [_after_silence({0: (0, 0)}, phones, silence)]
+    for word in words:
+        found: dict[int, tuple[int, int]] = {}
+        for before in sorted(ends[-1], reverse=True):
+            for said in known[word]:
+                end = before + len(said)
+                if tuple(phones[before:end]) == said:
+                    found.setdefault(end, (before, end))
+        ends.append(_after_silence(found, phones, silence))
+    place = len(phones)
+    result = []
+    for reached in reversed(ends[1:]):
+        if place not in reached:
+            return None
+        result.append(reached[place])
+        place = reached[place][0]
+    return result[::-1] if place in ends[0] else None
+
+
+def _after_silence(
+    found: dict[int, tuple[int, int]], phones: Sequence[str], silence: str
+) -> dict[int, tuple[int, int]]:
+    """Add the places behind the optional silence."""
+    behind = {
+        end + 1: word for end, word in found.items() if end < len(phones) and phones[end] == silence
+    }
+    return behind | found
+
+
+def _pronunciations(word: str, lang: Lang) -> list[tuple[str, ...]]:
+    entries = lang.lexicon.entries
+    # they are sorted by word
+    first = bisect_left(entries, word, key=lambda entry: entry.word)
+    last = bisect_right(entries, word, key=lambda entry: entry.word)
+    return [entry.phones for entry in entries[first:last]]

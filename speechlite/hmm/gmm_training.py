@@ -369,5 +369,6 @@ def _speaker_independent(
     frames = training.frames(model, alignments)
     targets_SD = np.concatenate([unadapted[name] for name in alignments])[frames.order_S]
     copied = mixtures_of(gaussians_of(model.mixtures))
-    update_mixtures(copied, frames, targets_SD=targets_SD)
+    # adaptation pairs the Gaussians of both models
+    update_mixtures(copied, frames, targets_SD=targets_SD, keep_rare=True)
     return replace(model, mixtures=copied, transforms=plain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,24 +62,43 @@ def _write_phone_sets(directory: Path, lang: Lang) -> None:
         _write(directory / f"{name}.txt", phones)
         _write(directory / f"{name}.int", ids)
         _write(directory / f"{name}.csl", [":".join(ids)])
-    roots = [f"not-shared not-split {' '.join(group)}" for group in lang.silence_phones]
-    roots += [f"shared split {' '.join(group)}" for group in lang.speech_phones]
-    _write(directory / "roots.txt", roots)
-    _write(directory / "sets.txt", (" ".join(group) for group in lang.groups))
+    roots = [("not-shared not-split ", group, "") for group in lang.silence_phones]
+    roots += [("shared split ", group, "") for group in lang.speech_phones]
+    _write_rows(directory, "roots", roots, lang)
+    _write_rows(directory, "sets", [("", group, "") for group in lang.groups], lang)
     _write(directory / "wdisambig_words.int", [str(lang.words["#0"])])
     _write(directory / "wdisambig_phones.int", [str(lang.phones["#0"])])
     # its presence says that phones know their place
-    (directory / "word_boundary.txt").unlink(missing_ok=True)
+    for suffix in (".txt", ".int"):
+        (directory / f"word_boundary{suffix}").unlink(missing_ok=True)
     if lang.position_dependent:
-        _write(directory / "word_boundary.txt", map(_boundary, [*silence, *speech]))
-    align = (
-        f"{entry.word} {entry.word} {' '.join(entry.phones)}" for entry in lang.lexicon.entries
-    )
-    _write(directory / "align_lexicon.txt", align)
+        kinds = [_KINDS.get(phone[-2:], "nonword") for phone in [*silence, *speech]]
+        rows = [("", (p,), f" {kind}") for p, kind in zip([*silence, *speech], kinds, strict=True)]
+        _write_rows(directory, "word_boundary", rows, lang)
+    _write_align_lexicon(directory, lang)
 
 
-def _boundary(phone: str) -> str:
-    return f"{phone} {_KINDS.get(phone[-2:], 'nonword')}"
+def _write_rows(
+    directory: Path, stem: str, rows: Sequence[tuple[str, Sequence[str], str]], lang: Lang
+) -> None:
+    """Write phones between other fields, once with their names and once with their ids."""
+    names = [f"{before}{' '.join(phones)}{after}" for before, phones, after in rows]
+    numbers = [
+        f"{before}{' '.join(str(lang.phones[phone]) for phone in phones)}{after}"
+        for before, phones, after in rows
+    ]
+    _write(directory / f"{stem}.txt", names)
+    _write(directory / f"{stem}.int", numbers)
+
+
+def _write_align_lexicon(directory: Path, lang: Lang) -> None:
+    said = {(entry.word, entry.phones) for entry in lang.lexicon.entries}
+    # the optional silence belongs to no word
+    said.add(("<eps>", lang.silence_phones[0][:1]))
+    rows = [(f"{lang.words[word]} " * 2, phones, "") for word, phones in sorted(said)]
+    _write_rows(directory, "align_lexicon", rows, lang)
+    names = (f"{word} {word} {' '.join(phones)}" for word, phones in sorted(said))
+    _write(directory / "align_lexicon.txt", names)
 
 
 def read_lang(directory: Path) -> Lang:
@@ -96,9 +115,16 @@ def read_lang(directory: Path) -> Lang:
             lacks.
     """
     groups = [tuple(line.split()) for line in _lines(directory / "phones" / "sets.txt")]
-    silence = set(_lines(directory / "phones" / "silence.txt"))
+    silence = _lines(directory / "phones" / "silence.txt")
     if not all(groups):
         raise DataError("has an empty line", remedy=_REMEDY, path=directory / "phones" / "sets.txt")
+    first = [phone for group in groups for phone in group][: len(silence)]
+    if not silence or silence != first:
+        raise DataError(
+            "expected the first phones of sets.txt",
+            remedy=_REMEDY,
+            path=directory / "phones" / "silence.txt",
+        )
     lexicon = read_lexicon(directory / "lexiconp.txt")
     lang = Lang(
         lexicon=lexicon,

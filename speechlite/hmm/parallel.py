@@ -56,7 +56,8 @@ def map_forked(
         The results in the order of the items.
 
     Raises:
-        EnvironmentProblem: if a child dies, of too little memory for example.
+        EnvironmentProblem: if a child dies, of too little memory for example, or fails in a way
+            that cannot be sent here. Other errors of the function come as they are.
     """
     workers = min(num_workers, len(items))
     if workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
@@ -106,7 +107,19 @@ def _run(
             writer.send((place, function(items[place])))
         writer.send(None)
     except Exception as error:  # noqa: BLE001  the parent raises it
+        _send_error(writer, error)
+
+
+def _send_error(writer: Connection, error: Exception) -> None:
+    try:
         writer.send(error)
+    except Exception:  # noqa: BLE001  an error may hold what cannot be pickled
+        writer.send(
+            EnvironmentProblem(
+                f"a worker process failed: {type(error).__name__}: {error}",
+                remedy="run it in one process to see where: decoding.workers=1",
+            )
+        )
 
 
 def _receive(readers: list[Connection]) -> Iterator[tuple[int, Any]]:
@@ -115,10 +128,10 @@ def _receive(readers: list[Connection]) -> Iterator[tuple[int, Any]]:
         for reader in cast("list[Connection]", wait(open_readers)):
             try:
                 message = reader.recv()
-            except EOFError:
+            except (EOFError, OSError):
                 raise EnvironmentProblem(
                     "a worker process died",
-                    remedy="give it more memory, or fewer processes: dnn_hmm.workers=1",
+                    remedy="give it more memory, or fewer processes: decoding.workers=1",
                 ) from None
             if isinstance(message, Exception):
                 raise message

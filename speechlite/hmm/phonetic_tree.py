@@ -15,6 +15,7 @@ from itertools import count
 import numpy as np
 import numpy.typing as npt
 
+from speechlite.core.errors import ConfigError
 from speechlite.hmm.tree_bytes import Leaf, Node, Split, tree_bytes
 from speechlite.hmm.triphone_stats import TriphoneStats, log_likelihood_gain, pooled_log_likelihood
 
@@ -127,11 +128,14 @@ def grow_tree(
         position_sets: phones by their place in the word; empty without such phones.
         silence_classes: pdf-classes of silence phones.
         speech_classes: pdf-classes of speech phones.
-        num_leaves: most densities.
+        num_leaves: most densities; 0 splits no state.
         min_count: fewest frames of a leaf that a split makes.
 
     Returns:
         The tree.
+
+    Raises:
+        ConfigError: if there are more states than densities to share among them.
     """
     sets = phone_questions(stats, [*silence_groups, *speech_groups])
     questions = [(key, one) for key in (0, 2) for one in [*sets, *position_sets]]
@@ -143,6 +147,11 @@ def grow_tree(
         for group, number in classes.items()
         for pdf_class in range(number)
     }
+    if 0 < num_leaves < len(roots):
+        raise ConfigError(
+            f"leaves={num_leaves}, but {len(roots)} states of phones need a density each",
+            remedy=f"give at least {len(roots)} leaves, or 0 for no splits",
+        )
     speech = {tuple(group) for group in speech_groups}
     splittable = [root for (group, _), root in roots.items() if group in speech]
     _split_best(splittable, stats, questions, num_leaves - len(roots), min_count)
@@ -169,6 +178,8 @@ def _split_best(
     num_splits: int,
     min_count: float,
 ) -> None:
+    if not questions:
+        return
     answers = np.array([np.isin(stats.contexts_K4[:, key], list(one)) for key, one in questions])
     order = count()
     heap: list[tuple[float, int, int, _Growing]] = []

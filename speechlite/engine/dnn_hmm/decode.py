@@ -89,7 +89,7 @@ def decode(
     splits, options, lang = read_splits(space), space.config.decoding, space.lang()
     grammar = GrammarScorer(small_grammar(space).fst, backoff=lang.words["#0"])
     search = _Search(space, graph, num_pdfs, source, grammar, name)
-    beams = sorted(set(options.beams))
+    beams = sorted(set(source.beams))
     on_dev = search.run(splits["dev"], beams)
     chosen = {
         beam: best_setting(splits["dev"], on_dev[beam].lattices, settings(options), lang.word_names)

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 from speechlite.core.errors import DataError
 from speechlite.data.atomic import replace_file
 from speechlite.data.corpora.ctm import Mark, write_ctm
-from speechlite.data.corpora.phone_labels import write_phone_labels
+from speechlite.data.corpora.phone_labels import SILENCE
+from speechlite.data.tables import write_table
 from speechlite.engine.dnn_hmm.steps import run_step, write_lines, write_report
 from speechlite.engine.dnn_hmm.workspace import Workspace, training_set
 from speechlite.engine.progress import say
@@ -220,7 +221,20 @@ def _write_marks(
         words[name] = [replace(m, token=word) for m, word in zip(marks, said, strict=True)]
     write_ctm(target / "phones.ctm", phones)
     write_ctm(target / "words.ctm", words)
-    symbols = sorted({lang.base_phones[phone] for phone in lang.base_phones} - {"SIL"})
-    ids = {"SIL": 0, **{symbol: number for number, symbol in enumerate(symbols, start=1)}}
-    frames = {name: len(transitions) for name, transitions in found.items()}
-    write_phone_labels(target / "phones.ctm", frames, target / "phone_labels", phones=ids)
+    _write_labels(target, found, model, lang)
+
+
+def _write_labels(
+    target: Path, found: Mapping[str, Ints], model: AcousticModel, lang: Lang
+) -> None:
+    symbols = sorted(set(lang.base_phones.values()) - {SILENCE})
+    ids = {SILENCE: 0, **{symbol: number for number, symbol in enumerate(symbols, start=1)}}
+    label_of = np.zeros(max(lang.base_phones) + 1, np.int64)
+    for phone, symbol in lang.base_phones.items():
+        label_of[phone] = ids[symbol]
+    labels_T = label_of[model.tables.phone_T]
+    rows = {name: labels_T[transitions].tolist() for name, transitions in found.items()}
+    write_lines(
+        target / "phone_labels", (f"{name} {' '.join(map(str, rows[name]))}" for name in rows)
+    )
+    write_table(target / "phones.txt", {symbol: str(number) for symbol, number in ids.items()})

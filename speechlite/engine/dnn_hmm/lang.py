@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from speechlite.core.errors import ConfigError, DataError
 from speechlite.data.atomic import replace_file
@@ -141,6 +141,11 @@ def _report_words(space: Workspace, lang: Lang) -> list[str]:
                 ids, absent = lang.word_ids(utterance.text or "")
                 tokens += len(ids)
                 missing.update(absent)
+        if tokens and missing.total() == tokens:
+            raise DataError(
+                f"no word of {part} is in the lexicon, {next(iter(missing))!r} for example",
+                remedy="name a lexicon of the transcripts' language and spelling in lang.lexicon",
+            )
         share = 100.0 * missing.total() / max(tokens, 1)
         say(
             f"lang: {part} has {missing.total()} of {tokens} words outside the lexicon "
@@ -165,7 +170,8 @@ def _sentences(space: Workspace) -> Iterator[list[str]]:
     if not space.config.lm.text:
         for directory in space.directories("train"):
             for utterance in read_datadir(directory, need_text=True).utterances:
-                yield (utterance.text or "").split()
+                if (utterance.text or "").split():
+                    yield (utterance.text or "").split()
 
 
 def make_language_models(space: Workspace) -> None:
@@ -223,10 +229,17 @@ def _told(size: str, found: Perplexity) -> str:
 
 
 def _copy(source: Path, out: Path) -> None:
-    opener = gzip.open if source.suffix == ".gz" else open
+    with replace_file(out) as copy:
+        for chunk in _chunks(source):
+            copy.write(chunk)
+
+
+def _chunks(source: Path) -> Iterator[bytes]:
+    opener: Any = gzip.open if source.suffix == ".gz" else open
     try:
-        with opener(source, "rb") as stream, replace_file(out) as copy:
-            shutil.copyfileobj(stream, copy)
+        with opener(source, "rb") as stream:
+            while chunk := stream.read(1 << 20):
+                yield chunk
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"cannot be read ({error})", remedy="name an ARPA file, perhaps .gz", path=source

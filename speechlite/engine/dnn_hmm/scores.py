@@ -5,7 +5,7 @@ Shapes: S frames of 10 ms, P densities.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -46,6 +46,10 @@ class ScoreSource(Protocol):
     def scale(self) -> float:
         """Acoustic scale of the search."""
 
+    @property
+    def beams(self) -> Sequence[float]:
+        """Search beams that dev may choose."""
+
     def chunks(self, split: Split) -> Iterator[Mapping[str, Floats]]:
         """Give scores until all utterances had their turn.
 
@@ -65,11 +69,13 @@ class NetworkScores:
         network: the network.
         frames: the frames.
         scale: acoustic scale of the search.
+        beams: search beams that dev may choose.
     """
 
     network: AcousticNetwork
     frames: FrozenFrames
     scale: float
+    beams: Sequence[float]
 
     def chunks(self, split: Split) -> Iterator[Mapping[str, Floats]]:
         """Give log-likelihoods by utterance.
@@ -103,12 +109,14 @@ class GmmScores:
         stage: the GMM stage.
         graph: its graph.
         scale: acoustic scale of the search.
+        beams: search beams that dev may choose.
     """
 
     space: Workspace
     stage: str
     graph: Any
     scale: float
+    beams: Sequence[float]
 
     def chunks(self, split: Split) -> Iterator[Mapping[str, Floats]]:
         """Give log-likelihoods by utterance.
@@ -148,7 +156,7 @@ class GmmScores:
         decoder = Decoder(
             self.graph,
             model.num_pdfs,
-            beam=min(options.beams),
+            beam=min(self.beams),
             lattice_beam=options.lattice_beam,
         )
         pdfs: dict[str, npt.NDArray[np.int32]] = {}

@@ -238,7 +238,7 @@ class DnnHmmSweep:
     def _scores(self, system: _System, graph: Any, num_pdfs: int) -> ScoreSource:
         space, options = system.space, system.space.config.decoding
         if system.source is None:
-            return GmmScores(space, system.id, graph, options.gmm_acoustic_scale)
+            return GmmScores(space, system.id, graph, options.gmm_acoustic_scale, options.gmm_beams)
         model = load_model(system.source, self.sweep.registry)
         head = build_network(space, model, num_pdfs)
         network = read_network(head, system.work / "tdnn")
@@ -249,7 +249,7 @@ class DnnHmmSweep:
             features=usable_features(self.features, model.spec.frontend),
             needs_all_layers=head.needs_all_layers,
         )
-        return NetworkScores(network, frames, options.acoustic_scale)
+        return NetworkScores(network, frames, options.acoustic_scale, options.beams)
 
     def _rescore(self, system: _System) -> None:
         space, directory = system.space, system.work / "decode"
