@@ -65,8 +65,9 @@ class TdnnTrainingOptions:
                 f"accelerator={self.accelerator!r}, expected auto, cpu or gpu",
                 remedy="change training.accelerator",
             )
-        for name, smallest in (("epochs", 1), ("clip_norm", 0), ("threads", 0)):
-            if not smallest <= getattr(self, name) < float("inf"):
+        for name in ("epochs", "clip_norm", "threads", "cache_gigabytes", "num_layers"):
+            smallest = 1 if name == "epochs" else 0
+            if not smallest <= (getattr(self, name) or 0) < float("inf"):
                 raise ConfigError(
                     f"{name}={getattr(self, name)}, expected at least {smallest}",
                     remedy=f"change training.{name}",

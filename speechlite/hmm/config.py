@@ -145,6 +145,12 @@ class GmmStageOptions:
         )
         if self.kind not in KINDS:
             _refuse("kind", self.kind, f"one of {', '.join(KINDS)}")
+        if self.kind == "deltas" and self.transform_iterations:
+            _refuse("transform_iterations", self.transform_iterations, "none with kind=deltas")
+        for name in ("realign", "transform_iterations"):
+            late = [one for one in getattr(self, name) if not 1 <= one <= self.iterations]
+            if late:
+                _refuse(name, getattr(self, name), f"numbers from 1 to {self.iterations}")
 
 
 def _mono() -> GmmStageOptions:
@@ -189,6 +195,15 @@ class GmmOptions:
         if unknown:
             _refuse("decode", self.decode, f"some of {', '.join(names)}")
         _at_least(2, cepstra=self.cepstra)
+        # a stage starts from the features of the one before; adaptation is the last one's
+        for name, kinds in zip(names, (("deltas",), *[KINDS[:2]] * 2, KINDS), strict=True):
+            stage: GmmStageOptions = getattr(self, name)
+            if stage.kind not in kinds:
+                _refuse(f"{name}.kind", stage.kind, f"one of {', '.join(kinds)}")
+            if (stage.leaves > 0) == (name == "mono"):
+                _refuse(f"{name}.leaves", stage.leaves, "0 for mono, more for triphones")
+        if self.tri3b.kind == "sat" and self.tri2b.kind == "deltas":
+            _refuse("tri2b.kind", self.tri2b.kind, "lda before tri3b.kind=sat")
 
 
 @dataclass(frozen=True)

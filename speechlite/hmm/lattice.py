@@ -20,6 +20,12 @@ from speechlite.hmm.wheels import load_wheels
 
 __all__ = ["Hypothesis", "ScoredLattice", "word_lattice"]
 
+_ACCEPTOR = 0x10000
+"""OpenFst's property bit of transducers whose input and output labels are equal."""
+_MOST_STATES = 5000
+"""States of a word lattice; where scores are so flat that more are within the beam, the cheapest
+sequences stay."""
+
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
@@ -32,7 +38,7 @@ def word_lattice(lattice: LatticeArrays, *, beam: float) -> FstArrays:
         beam: sequences that cost more than the best one by this much are left out.
 
     Returns:
-        A deterministic acyclic acceptor of words.
+        A deterministic acyclic acceptor of words; of very many sequences only the cheapest.
     """
     arcs = FstArrays(
         start=lattice.start,
@@ -46,7 +52,10 @@ def word_lattice(lattice: LatticeArrays, *, beam: float) -> FstArrays:
     kaldifst = load_wheels().kaldifst
     words = to_fst(arcs)
     kaldifst.rmepsilon(words)
-    return from_fst(kaldifst.determinize(words, weight=str(beam)))
+    # OpenFst prunes while it determinises only what it knows to be an acceptor; anything else it
+    # determinises in full before, which may never end
+    words.properties(_ACCEPTOR, True)
+    return from_fst(kaldifst.determinize(words, weight=str(beam), nstate=_MOST_STATES))
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,10 @@ def options(data: Path, lexicon: Path) -> dict[str, Any]:
             "tri2b": stage | later | {"kind": "lda", "dim": 8, "transform_iterations": [2]},
             "tri3b": stage | later | {"kind": "sat", "transform_iterations": [2]},
         },
-        "training": {"epochs": 3, "learning_rate": 0.02, "batch_seconds": 3, "threads": 1},
+        "training": {"epochs": 8, "learning_rate": 0.02, "batch_seconds": 3, "threads": 1},
         "decoding": {
             "beams": [8.0, 13.0],
+            "gmm_beams": [13.0],
             "lm_weights": [0.5, 1.0],
             "word_penalties": [0.0, 1.0],
             "nbest": 3,

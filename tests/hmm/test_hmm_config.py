@@ -103,3 +103,37 @@ def test_module_when_imported_loads_neither_torch_nor_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ({"mono": {"kind": "lda"}}, r"mono\.kind=lda, expected one of deltas"),
+        ({"mono": {"leaves": 9}}, r"mono\.leaves=9, expected 0 for mono"),
+        ({"tri1": {"leaves": 0}}, r"tri1\.leaves=0, expected 0 for mono, more for triphones"),
+        ({"tri2b": {"kind": "sat", "leaves": 9}}, r"tri2b\.kind=sat, expected one of deltas, lda"),
+        (
+            {"tri2b": {"leaves": 9}, "tri3b": {"kind": "sat", "leaves": 9}},
+            r"tri2b\.kind=deltas, expected lda before tri3b\.kind=sat",
+        ),
+    ],
+)
+def test_gmm_options_when_stages_do_not_follow_then_they_are_refused(stages, message):
+    with pytest.raises(ConfigError, match=message):
+        GmmOptions(**{name: GmmStageOptions(**options) for name, options in stages.items()})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"transform_iterations": [2]}, r"transform_iterations=\[2\], expected none with kind"),
+        ({"iterations": 5, "realign": [6]}, r"realign=\[6\], expected numbers from 1 to 5"),
+        (
+            {"iterations": 5, "kind": "lda", "transform_iterations": [0]},
+            r"transform_iterations=\[0\], expected numbers from 1 to 5",
+        ),
+    ],
+)
+def test_stage_options_when_they_would_be_ignored_then_they_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        GmmStageOptions(**options)

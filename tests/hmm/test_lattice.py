@@ -320,3 +320,16 @@ def test_rescored_words_that_the_model_lacks_cost_much_and_stay(tmp_path):
     for said, cost in costs.items():
         assert math.isfinite(cost)
         assert cost >= 10 * LN10 * said.count(3)
+
+
+@pytest.mark.parametrize(("spread", "most"), [(0.0, 100), (0.05, 200), (0.5, 5000)])
+def test_word_lattice_of_flat_scores_ends_and_keeps_the_best_path(tmp_path, spread, most):
+    made = recogniser(tmp_path, triphones=False, seed=1)
+    decoder = made.decoder(beam=13.0, lattice_beam=6.0)
+    scores_SP = spread * made.scores(1, 50)
+    words = word_lattice(decoder.lattice(scores_SP), beam=6.0)
+    assert 1 < len(words.finals_N) <= most
+    path = decoder.best_path(scores_SP)
+    said, cost = min(all_paths(words).items(), key=lambda pair: pair[1])
+    assert cost == pytest.approx(path.cost, abs=0.02)
+    assert said == path.words

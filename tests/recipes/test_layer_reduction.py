@@ -21,7 +21,8 @@ NETWORK = "defaults: [tdnn]\ndim: 8\n"
 STAGES = ("mono", "tri1", "tri2b", "tri3b")
 HMM = " ".join(
     [
-        *(f"gmm.{name}.iterations=2 gmm.{name}.gaussians=160" for name in STAGES),
+        *(f"gmm.{name}.iterations=2 gmm.{name}.realign=[1]" for name in STAGES),
+        *(f"gmm.{name}.gaussians=160" for name in STAGES),
         *(f"gmm.{name}.leaves=130" for name in STAGES[1:]),
         "gmm.tri2b.transform_iterations=[1] gmm.tri3b.transform_iterations=[1]",
         "lm.text=[] lm.large_order=3 training.epochs=1 training.threads=1",
