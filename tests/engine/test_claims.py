@@ -74,3 +74,16 @@ def test_claim_when_a_key_is_wrong_then_both_forms_are_named(records):
 def test_claims_when_not_a_list_then_it_is_refused(records):
     with pytest.raises(ConfigError, match="expected a list of claims"):
         _decide(records, "claim: x\n")
+
+
+def test_claim_when_it_compares_two_tasks_of_a_row_then_scores_pair_by_utterance(tmp_path):
+    for task, rate in (("dnn_hmm", 0.3), ("dnn_hmm_rescored", 0.1)):
+        write_record(
+            tmp_path / task,
+            make_scores(error_rate=rate, seed=1),
+            identity={"row": "A", "seed": 1, "task": task},
+        )
+    text = SCORE.format(row="A", expect="lower").replace("baseline: B", "baseline: A")
+    text = text.replace("task: ctc", "task: dnn_hmm_rescored\n  baseline_task: dnn_hmm")
+    assert "baseline_task" in text
+    assert _decide(tmp_path, text)[0][1] == "holds"

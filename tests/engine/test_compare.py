@@ -210,6 +210,21 @@ def test_compare_when_a_run_was_repeated_then_the_last_counts():
     assert "1 earlier run(s)" in comparison.blocks[0].rows[0].notes[0]
 
 
+def test_compare_when_a_record_says_how_fast_decoding_was_then_a_column_shows_it():
+    records = [
+        make_record(
+            (WER,),
+            identity={"row": row},
+            cost={"decoding": {"rtf": 0.02}},
+            env={"device_fingerprint": device},
+        )
+        for row, device in (("A", "x"), ("B", "y"))
+    ]
+    comparison = quick(records, baseline="A")
+    assert cell(comparison, "A", "decoding_rtf").value == 0.02
+    assert cell(comparison, "B", "decoding_rtf").why == "measured on another device (y)"
+
+
 def test_compare_when_devices_differ_then_rtf_is_shown_for_the_baselines_only():
     records = [
         make_record((WER,), identity={"row": row}, env={"device_fingerprint": device})
