@@ -258,6 +258,9 @@ def train_network(
     """
     started, options = time.perf_counter(), space.config.training
     set_threads(options.threads)
+    for part, split in frames.splits.items():
+        order = batches(split, options.batch_seconds, 0, shuffle=False)
+        frames.frozen.fill(order, f"tdnn seed {space.seed}: frames of {part}")
     run = _Training(space, head, frames)
     best, history = run.train()
     counts_P = np.full(len(_classes(head)), 0.5)
