@@ -257,7 +257,8 @@ def _read_levels(
             ids = tuple(-1 if name in _NO_WORDS else words.get(name, -1) for name in names)
             has_unknown |= names == ["<unk>"] or names == ["<UNK>"]
             if -1 in ids:
-                skipped += 1
+                # the unknown word is not recognised, and is no loss
+                skipped += names != ["<unk>"]
                 continue
             if order == 1 and cost < math.inf:
                 seen.add(ids[0])

@@ -119,8 +119,8 @@ def test_grammar_when_read_reports_what_the_file_has(tmp_path):
     assert grammar.counts == (6, 4, 2)
     assert grammar.missing == ()
     assert grammar.has_unknown
-    # <unk> alone is outside the lexicon
-    assert grammar.num_skipped == 1
+    # <unk> alone is outside the lexicon, and is no loss
+    assert grammar.num_skipped == 0
 
 
 def test_grammar_when_arcs_are_counted_has_one_for_each_ngram_and_each_back_off(tmp_path):
@@ -137,8 +137,8 @@ def test_grammar_when_arcs_are_counted_has_one_for_each_ngram_and_each_back_off(
 def test_grammar_when_words_are_outside_the_lexicon_counts_their_ngrams(tmp_path):
     words = {name: number for name, number in WORDS.items() if name != "b"}
     grammar = read_grammar(write_arpa(tmp_path, *MODELS[3]), words)
-    # <unk>, b; a b, b a, b </s>; both trigrams
-    assert grammar.num_skipped == 7
+    # b; a b, b a, b </s>; both trigrams; not <unk>, which is never recognised
+    assert grammar.num_skipped == 6
     assert WORDS["b"] not in grammar.fst.ilabel_A
 
 

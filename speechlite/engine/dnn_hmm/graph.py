@@ -62,7 +62,7 @@ def small_grammar(space: Workspace) -> Grammar:
 def _make_graph(space: Workspace, stage: str) -> list[str]:
     started, directory = time.perf_counter(), space.graph_dir(stage)
     lang, grammar = space.lang(), small_grammar(space)
-    _tell(grammar.num_skipped, grammar.missing)
+    _tell(grammar)
     refuse_too_large(sum(grammar.counts) - grammar.num_skipped, _free_bytes())
     model, _ = read_stage(space, stage)
     graph = compose_graph(
@@ -86,14 +86,16 @@ def _make_graph(space: Workspace, stage: str) -> list[str]:
     return ["HCLG.fst", write_report(directory, facts)]
 
 
-def _tell(num_skipped: int, missing: tuple[str, ...]) -> None:
-    if missing:
+def _tell(grammar: Grammar) -> None:
+    if grammar.missing:
         say(
-            f"graph: the language model lacks {len(missing)} words of the lexicon, which cannot "
-            f"be recognised: {', '.join(missing[:5])} ..."
+            f"graph: the language model lacks {len(grammar.missing)} words of the lexicon, which "
+            f"cannot be recognised: {', '.join(grammar.missing[:5])} ..."
         )
-    if num_skipped:
-        say(f"graph: {num_skipped} n-grams have words outside the lexicon, and are left out")
+    if grammar.num_skipped:
+        say(f"graph: {grammar.num_skipped} n-grams have words outside the lexicon, left out")
+    if not grammar.has_unknown:
+        say("graph: the language model has no <unk>; words that it lacks have no probability")
 
 
 def _free_bytes() -> int:
