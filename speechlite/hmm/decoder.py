@@ -5,7 +5,8 @@ Shapes: S frames, P densities.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Decoder:
             scores_SP: scaled log-likelihood of each density at each frame.
 
         Returns:
-            Its lattice, or None where no path was found.
+            Its lattice, perhaps of paths that are cut off, or None where no path was found.
 
         Raises:
             DataError: if the scores have another number of columns, or are not finite.
@@ -69,7 +70,10 @@ class Decoder:
         if decoder is None:
             return None
         found, lattice = decoder.get_raw_lattice()
-        return from_lattice(lattice) if found else None
+        if not found or lattice.num_states == 0:
+            return None
+        is_complete = math.isfinite(decoder.final_relative_cost())
+        return replace(from_lattice(lattice), is_complete=is_complete)
 
     def best_path(self, scores_SP: Floats) -> BestPath | None:
         """Return the best path of an utterance.
@@ -78,7 +82,7 @@ class Decoder:
             scores_SP: scaled log-likelihood of each density at each frame.
 
         Returns:
-            The path, or None where none was found.
+            The path, perhaps cut off, or None where none was found.
 
         Raises:
             DataError: if the scores have another number of columns, or are not finite.
@@ -109,5 +113,6 @@ class Decoder:
         kd = load_wheels().kd
         # a decoder of its own for each utterance: one that is used again does not free its tokens
         decoder = kd.LatticeSimpleDecoder(self._graph, self._config)
-        scores = np.ascontiguousarray(scores_SP, np.float32)
-        return decoder if decoder.decode(kd.DecodableCtc(scores)) else None
+        # it returns false where no final state survived the beam; what there is then is kept
+        decoder.decode(kd.DecodableCtc(np.ascontiguousarray(scores_SP, np.float32)))
+        return decoder

@@ -82,6 +82,8 @@ class LatticeArrays:
         graph_A: costs of the graph: language model, transitions, pronunciations.
         acoustic_A: costs of the frames, scaled as in decoding.
         dst_A: destination states.
+        is_complete: whether its paths end in final states of the graph, as they do unless the beam
+            lost those; paths that are cut off are kept, as Kaldi's --allow-partial does.
     """
 
     start: int
@@ -92,6 +94,7 @@ class LatticeArrays:
     graph_A: Floats
     acoustic_A: Floats
     dst_A: Ints
+    is_complete: bool = True
 
 
 def _through_file(write: Callable[[str], object], read: Callable[[str], T]) -> T:

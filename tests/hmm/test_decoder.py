@@ -104,11 +104,19 @@ def test_decoder_does_not_change_the_scores(made, decoder):
     assert np.array_equal(scores_SP, before)
 
 
-@pytest.mark.parametrize("frames", [0, 1, 2])
-def test_decoder_when_no_word_fits_the_frames_finds_nothing(made, decoder, frames):
+def test_decoder_when_there_is_no_frame_finds_nothing(made, decoder):
+    assert decoder.best_path(made.scores(0, 0)) is None
+    assert decoder.lattice(made.scores(0, 0)) is None
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_decoder_when_no_word_fits_the_frames_keeps_the_path_and_says_it_is_cut_off(
+    made, decoder, frames
+):
     scores_SP = made.scores(0, frames)
-    assert decoder.best_path(scores_SP) is None
-    assert decoder.lattice(scores_SP) is None
+    assert len(decoder.best_path(scores_SP).pdfs_S) == frames
+    assert not decoder.lattice(scores_SP).is_complete
+    assert decoder.lattice(made.scores(0, 20)).is_complete
 
 
 def test_decoder_with_a_narrow_beam_costs_no_less_than_with_a_wide_one(made, decoder):

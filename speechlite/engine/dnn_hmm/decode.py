@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class _Decoded:
     lattices: dict[str, ScoredLattice]
     seconds: float = 0.0
     frames: int = 0
+    cut_off: list[str] = field(default_factory=list)
 
     @property
     def rtf(self) -> float:
@@ -113,14 +114,17 @@ def decode(
         write_lattices(directory / f"{part}.lat", one.lattices, lang.word_names)
         for part, one in found.items()
     ]
-    missing = [
-        f"{utterance} no path survived"
-        for part, one in found.items()
-        for utterance in sorted(set(splits[part].utterances) - set(one.lattices))
-    ]
-    outputs.append(write_lines(directory / "not_decoded.txt", missing))
-    if missing:
-        say(f"{name}: {len(missing)} utterances without a path count as no words")
+    missing, cut_off = [], []
+    for part, one in found.items():
+        absent = sorted(set(splits[part].utterances) - set(one.lattices))
+        missing += [f"{utterance} no path survived" for utterance in absent]
+        cut_off += [f"{utterance} no final state survived" for utterance in one.cut_off]
+    outputs.append(write_lines(directory / "not_decoded.txt", [*missing, *cut_off]))
+    if missing or cut_off:
+        say(
+            f"{name}: {len(missing)} utterances without a path count as no words, {len(cut_off)} "
+            f"paths are cut off before a final state; see {directory / 'not_decoded.txt'}"
+        )
     return [*outputs, write_report(directory, facts)]
 
 
@@ -151,23 +155,25 @@ class _Search:
         lattice_beam = self.space.config.decoding.lattice_beam
         decoder = Decoder(self.graph, self.num_pdfs, beam=beam, lattice_beam=lattice_beam)
 
-        def one(utterance: str) -> tuple[ScoredLattice | None, float]:
+        def one(utterance: str) -> tuple[ScoredLattice | None, float, bool]:
             scores_SP = chunk[utterance] * np.float32(self.source.scale)
             started = time.perf_counter()
             lattice = decoder.lattice(scores_SP)
             seconds = time.perf_counter() - started
             if lattice is None:
-                return None, seconds
+                return None, seconds, True
             words = word_lattice(lattice, beam=lattice_beam)
-            return ScoredLattice.of(words, self.grammar), seconds
+            return ScoredLattice.of(words, self.grammar), seconds, lattice.is_complete
 
         names = list(chunk)
         results = map_forked(one, names, num_workers=self.space.num_workers)
-        for utterance, (lattice, seconds) in zip(names, results, strict=True):
+        for utterance, (lattice, seconds, complete) in zip(names, results, strict=True):
             decoded.seconds += seconds
             decoded.frames += len(chunk[utterance])
             if lattice is not None:
                 decoded.lattices[utterance] = lattice
+            if not complete:
+                decoded.cut_off.append(utterance)
 
 
 def read_decoded(space: Workspace, directory: Path) -> dict[str, dict[str, ScoredLattice]]:
