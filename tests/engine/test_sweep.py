@@ -236,7 +236,7 @@ def test_sweep_measures_again_what_it_cannot_read(finished, registry):
 
 
 def test_sweep_without_the_facts_of_training_is_an_error(finished):
-    from speechlite.engine.sweep import _training_cost
+    from speechlite.engine.sweep import training_cost
 
     with pytest.raises(DataError, match="is missing or unreadable; run the pretrain stage again"):
-        _training_cost(finished)
+        training_cost(finished)

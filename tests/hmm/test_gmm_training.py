@@ -260,7 +260,7 @@ def test_train_triphones_when_a_speaker_says_little_then_their_features_stay():
 
 def test_train_mono_when_lines_are_wanted_then_every_iteration_says_one():
     lines = []
-    stage = replace(MONO, iterations=3)
+    stage = replace(MONO, iterations=3, realign=[1, 2])
     train_mono(_spoken().data, phonology(), stage, TrainingConditions(say=lines.append))
     assert [line.split(":")[0] for line in lines] == [f"iteration {n}/3" for n in (1, 2, 3)]
     assert all("log-likelihood a frame" in line and "Gaussians" in line for line in lines)

@@ -201,10 +201,10 @@ def test_utterances_too_short_for_their_words_are_counted_at_every_step(recipe, 
         rows = [json.loads(line) for line in result.read_text().splitlines()]
         assert names[2] in {row.get("id") for row in rows}
     lost = (seed / "dnn_hmm-mono/decode/not_decoded.txt").read_text().splitlines()
-    assert all(line.endswith(" no path survived") for line in lost)
+    assert all(line.endswith(" no final state survived") for line in lost)
     if samples == 400:
-        assert f"{names[2]} no path survived" in lost
-        assert any("utterances without a path count as no words" in line for line in lines)
+        assert f"{names[2]} no final state survived" in lost
+        assert any("paths are cut off before a final state" in line for line in lines)
 
 
 def test_utterances_below_a_frame_are_left_out_and_counted(recipe, run):
