@@ -1,4 +1,4 @@
-"""Cross-entropy over labelled frames, which all frame-wise heads train with.
+"""What all frame-wise heads share: cross-entropy over labelled frames, and the best classes.
 
 Shapes: B batch, S frames, C classes.
 """
@@ -12,7 +12,21 @@ from torch.nn import functional
 from speechlite.core.types import Batch, Hidden, Loss
 from speechlite.metrics.accuracy import check_label_rate
 
-__all__ = ["frame_cross_entropy"]
+__all__ = ["best_classes", "frame_cross_entropy"]
+
+
+def best_classes(scores_BSC: Tensor, lengths_B: Tensor) -> list[Tensor]:
+    """Return the best class of every frame.
+
+    Args:
+        scores_BSC: unnormalised log-probabilities.
+        lengths_B: valid frames.
+
+    Returns:
+        int64 tensors (S,), one an utterance, cut to its length.
+    """
+    best_BS = scores_BSC.argmax(-1)
+    return [best_S[:length] for best_S, length in zip(best_BS, lengths_B.tolist(), strict=True)]
 
 
 def frame_cross_entropy(scores_BSC: Tensor, hidden: Hidden, batch: Batch, stream: str) -> Loss:

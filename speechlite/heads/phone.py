@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from speechlite.core.head import Head, Metric
 from speechlite.core.types import Batch, Hidden, LabelSpace, Loss
 from speechlite.heads.config import PhoneConfig
-from speechlite.heads.frame_loss import frame_cross_entropy
+from speechlite.heads.frame_loss import best_classes, frame_cross_entropy
 from speechlite.metrics.accuracy import FrameAccuracy
 from speechlite.nn.layer_sum import LayerSum
 
@@ -65,10 +65,7 @@ class PhoneHead(Head):
         Returns:
             int64 tensors (S,), one an utterance, cut to its length.
         """
-        best_BS = self._scores(hidden).argmax(-1)
-        return [
-            best_S[:length] for best_S, length in zip(best_BS, hidden.lengths.tolist(), strict=True)
-        ]
+        return best_classes(self._scores(hidden), hidden.lengths)
 
     def metric(self) -> Metric:
         """Return frame accuracy.
