@@ -9,9 +9,7 @@ best path of a text or the sum of its paths.
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 
 from speechlite.core.errors import DataError, EnvironmentProblem
 from speechlite.core.types import LabelSpace
+from speechlite.data.native_output import silent_stderr
 from speechlite.heads.config import CtcConfig
 from speechlite.heads.ctc_labels import BLANK, collapse, text_of
 from speechlite.heads.ctc_vocabulary import (
@@ -224,7 +223,7 @@ def _word_model(flashlight: Any, path: str | None, vocabulary: Vocabulary) -> An
     for word in vocabulary.words:
         dictionary.add_entry(word)
     try:
-        with _silent_stderr():
+        with silent_stderr():
             return KenLM(path, dictionary)
     except RuntimeError as error:
         detail = (str(error).splitlines() or ["no detail"])[-1]
@@ -233,16 +232,3 @@ def _word_model(flashlight: Any, path: str | None, vocabulary: Vocabulary) -> An
             remedy="set head.language_model to an ARPA file of order 2 or more, or a KenLM binary",
             path=path,
         ) from None
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Keep KenLM's progress bar from the terminal; it writes below Python's streams."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -7,10 +7,7 @@ score every continuation alike.
 from __future__ import annotations
 
 import math
-import os
-import sys
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from speechlite.core.errors import DataError, EnvironmentProblem
+from speechlite.data.native_output import silent_stderr
 from speechlite.hmm.arpa import arpa_order, read_unigrams
 from speechlite.hmm.fst_arrays import FstArrays
 from speechlite.hmm.lexicon import RESERVED_WORDS
@@ -90,7 +88,7 @@ class KenlmScorer:
             )
         self._unknown_words = _absent_words(path, words)
         try:
-            with _quiet_stderr():
+            with silent_stderr():
                 # every word that the file lacks, <UNK> too, is KenLM's <unk>
                 self._model = KenLM(str(path), Dictionary(list(words)))
         except RuntimeError as error:
@@ -142,21 +140,6 @@ class KenlmScorer:
         """
         _, logp = self._model.finish(self._states[state])
         return -float(logp) * math.log(10.0)
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    # KenLM draws a progress bar from C++ wherever standard error goes
-    sys.stderr.flush()
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def _absent_words(path: Path, words: Sequence[str]) -> frozenset[int]:
