@@ -93,7 +93,9 @@ def test_record_when_equaliser_lifts_a_band_lifts_a_tone_in_it():
 
 
 def test_record_when_repeated_is_bit_identical():
-    channel = draw_channel(random.Random(1), snr_db=(8, 24), babble=False)
+    channel = draw_channel(
+        random.Random(1), snr_db=(8, 24), direct_to_room_db=(4, 20), babble=False
+    )
     first = record(tone(300), 22050, channel=channel, take=TAKE)[0]
     assert np.array_equal(first, record(tone(300), 22050, channel=channel, take=TAKE)[0])
 

@@ -1,9 +1,13 @@
 """Turn the events of a rendering into phones and words that lie edge to edge.
 
-eSpeak reports a stop when its burst begins; the closure, exact digital silence before the burst,
-would count as the phone before it, so it is moved back to the stop. After a nasal or a liquid the
-vowel is reported after its onset transition, about 11 ms late (28 ms in Klatt voices); that is
-left as it is.
+eSpeak's events are not always where a phone begins, and three kinds are mended here:
+
+- A stop is reported when its burst begins; the closure, exact digital silence before the burst,
+  would count as the phone before it, so it is moved back to the stop.
+- After a nasal or a liquid the vowel is reported after its onset transition, about 11 ms late
+  (28 ms in Klatt voices); it is moved back by that much.
+- An L at the end of a syllable is played inside the vowel before it, and its event comes when it
+  is nearly or wholly over; vowel and L then share their time in equal parts.
 """
 
 from __future__ import annotations
@@ -16,13 +20,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from speechlite.data.corpora.mini.engine import Rendering
-from speechlite.data.corpora.mini.phones import PAUSE, STOPS, to_arpabet
+from speechlite.data.corpora.mini.phones import NASALS_LIQUIDS, PAUSE, STOPS, VOWELS, to_arpabet
 
 __all__ = ["Phone", "Word", "align_phones", "align_words"]
 
 _CLOSURE_LIMIT_SECONDS = 0.06
 _BURST_TOLERANCE_SECONDS = 0.005
 _SHORTEST_CLOSURE_SECONDS = 0.004
+_LATE_VOWEL_SECONDS = 0.011
+_LATE_KLATT_VOWEL_SECONDS = 0.028
+_SHORTEST_LIQUID_SECONDS = 0.035
 # eSpeak says some pairs of function words from one dictionary entry and reports the first only.
 _NUM_PHONES_OF_SWALLOWED = {"the": 2, "was": 3, "a": 1, "an": 2, "shall": 3}
 
@@ -59,12 +66,13 @@ class Word:
     end: int
 
 
-def align_phones(rendering: Rendering, *, rhotic: bool) -> list[Phone]:
+def align_phones(rendering: Rendering, *, rhotic: bool, klatt: bool) -> list[Phone]:
     """Return the phones and pauses of a rendering, edge to edge.
 
     Args:
         rendering: samples and events.
         rhotic: whether the accent says the R of "car".
+        klatt: whether the voice is a Klatt synthesiser's.
 
     Returns:
         The phones in time order; none is empty.
@@ -77,7 +85,10 @@ def align_phones(rendering: Rendering, *, rhotic: bool) -> list[Phone]:
         if not units and phones:
             phones[-1] = replace(phones[-1], end=end)
         phones += _split(units, start, end, event=index)
+    phones = _with_final_liquids(phones, rate_hz=rendering.rate_hz)
     phones = [phone for phone in phones if phone.end > phone.start]
+    late = _LATE_KLATT_VOWEL_SECONDS if klatt else _LATE_VOWEL_SECONDS
+    phones = _with_vowel_onsets(phones, late=round(late * rendering.rate_hz))
     return _with_closures(phones, rendering)
 
 
@@ -116,19 +127,43 @@ def _split(units: Sequence[str], start: int, end: int, *, event: int) -> list[Ph
     return [Phone(unit, edges[part], edges[part + 1], event) for part, unit in enumerate(units)]
 
 
+def _with_final_liquids(phones: Sequence[Phone], *, rate_hz: int) -> list[Phone]:
+    result = list(phones)
+    for index in range(1, len(result)):
+        vowel, liquid = result[index - 1], result[index]
+        is_short = liquid.end - liquid.start < _SHORTEST_LIQUID_SECONDS * rate_hz
+        if liquid.symbol == "L" and vowel.symbol in VOWELS and is_short:
+            _move(result, index, (vowel.start + liquid.end) // 2)
+    return result
+
+
+def _with_vowel_onsets(phones: Sequence[Phone], *, late: int) -> list[Phone]:
+    result = list(phones)
+    for index in range(1, len(result)):
+        before, vowel = result[index - 1], result[index]
+        if vowel.symbol in VOWELS and before.symbol in NASALS_LIQUIDS:
+            _move(result, index, max(vowel.start - late, _middle(before)))
+    return result
+
+
 def _with_closures(phones: Sequence[Phone], rendering: Rendering) -> list[Phone]:
     result = list(phones)
     for index in range(1, len(result)):
         before, stop = result[index - 1], result[index]
-        if stop.symbol not in STOPS:
-            continue
-        start = _closure_start(rendering, stop.start)
-        # A phone keeps at least half of its length.
-        start = max(start, (before.start + before.end) // 2)
-        if start < stop.start:
-            result[index - 1] = replace(before, end=start)
-            result[index] = replace(stop, start=start)
+        if stop.symbol in STOPS:
+            start = _closure_start(rendering, stop.start)
+            _move(result, index, min(stop.start, max(start, _middle(before))))
     return [phone for phone in result if phone.end > phone.start]
+
+
+def _move(phones: list[Phone], index: int, start: int) -> None:
+    phones[index - 1] = replace(phones[index - 1], end=start)
+    phones[index] = replace(phones[index], start=start)
+
+
+def _middle(phone: Phone) -> int:
+    # A phone that gives away time keeps at least half of its length.
+    return (phone.start + phone.end) // 2
 
 
 def _closure_start(rendering: Rendering, burst: int) -> int:

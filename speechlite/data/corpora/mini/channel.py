@@ -76,12 +76,19 @@ class _Grid:
     miss: float
 
 
-def draw_channel(rng: random.Random, *, snr_db: tuple[float, float], babble: bool) -> Channel:
+def draw_channel(
+    rng: random.Random,
+    *,
+    snr_db: tuple[float, float],
+    direct_to_room_db: tuple[float, float],
+    babble: bool,
+) -> Channel:
     """Draw the recording conditions of a chapter.
 
     Args:
         rng: where the draws come from.
         snr_db: lowest and highest signal-to-noise ratio.
+        direct_to_room_db: lowest and highest energy of the direct sound over the room's.
         babble: whether other people may talk in the background.
 
     Returns:
@@ -90,7 +97,7 @@ def draw_channel(rng: random.Random, *, snr_db: tuple[float, float], babble: boo
     return Channel(
         band_gains_db=tuple(rng.gauss(0.0, 3.0) for _ in _BAND_EDGES_HZ),
         rt60_seconds=rng.uniform(0.1, 0.45),
-        direct_to_room_db=rng.uniform(4.0, 20.0),
+        direct_to_room_db=rng.uniform(*direct_to_room_db),
         noise_colour=rng.uniform(0.0, 1.6),
         snr_db=rng.uniform(*snr_db),
         level_db=rng.uniform(-32.0, -20.0),

@@ -16,7 +16,7 @@ from speechlite.data.corpora.mini.writer import hash_tree, write_lists, write_re
 
 __all__ = ["GENERATOR_VERSION", "generate_corpus"]
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Version of the corpus's content; raised with every change that changes a file of it."""
 _LIBRARY = "LibriSpeech"
 _RECORD = "corpus.json"

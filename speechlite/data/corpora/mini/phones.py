@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["ARPABET", "PAUSE", "STOPS", "to_arpabet"]
+__all__ = ["ARPABET", "NASALS_LIQUIDS", "PAUSE", "STOPS", "VOWELS", "to_arpabet"]
 
 PAUSE = "SIL"
 """Symbol of silence between words."""
 STOPS = frozenset({"P", "T", "K", "B", "D", "G", "CH", "JH"})
 """Phones with a closure, which has no sound of its own."""
+NASALS_LIQUIDS = frozenset({"M", "N", "NG", "L", "R", "W", "Y"})
+"""Consonants that a vowel begins with a transition from."""
 
 _CONSONANTS = {
     "p": "P", "b": "B", "t": "T", "t2": "T", "t#": "T", "t[": "T", "?": "T", "d": "D", "k": "K",
@@ -48,6 +50,8 @@ ARPABET = frozenset(
     for phone in phones.split()
 )
 """Every phone that ``to_arpabet`` can give."""
+VOWELS = frozenset(phone for phone in ARPABET if phone[0] in "AEIOU")
+"""The vowels among them."""
 
 
 def to_arpabet(mnemonics: Sequence[str], *, rhotic: bool) -> Iterator[tuple[str, ...]]:

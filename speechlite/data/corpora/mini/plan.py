@@ -32,6 +32,7 @@ class _Style:
     accents: tuple[str, ...]
     spread: float
     snr_db: tuple[float, float]
+    direct_to_room_db: tuple[float, float]
     babble: bool
     num_habits_in_ten: int
 
@@ -42,8 +43,23 @@ class _Count:
     utterances_per_chapter: int
 
 
-_CLEAN = _Style(ACCENTS_CLEAN, 0.6, (18.0, 42.0), babble=False, num_habits_in_ten=1)
-_OTHER = _Style(ACCENTS_OTHER, 0.9, (8.0, 24.0), babble=True, num_habits_in_ten=3)
+_CLEAN = _Style(
+    ACCENTS_CLEAN,
+    spread=0.6,
+    snr_db=(18.0, 42.0),
+    # A reader at arm's length from the microphone; "other" readers sit anywhere in the room.
+    direct_to_room_db=(10.0, 25.0),
+    babble=False,
+    num_habits_in_ten=1,
+)
+_OTHER = _Style(
+    ACCENTS_OTHER,
+    spread=0.9,
+    snr_db=(8.0, 24.0),
+    direct_to_room_db=(4.0, 20.0),
+    babble=True,
+    num_habits_in_ten=3,
+)
 # First reader number of each subset; the order is also that in which the text is written.
 _FIRST_READER = {
     "train-clean-100": 1001,
@@ -233,7 +249,12 @@ def _plan_chapter(
     style = _style(subset)
     reader_id, chapter_id = chapter.split("-")
     rng = random.Random(f"chapter/{seed}/{chapter}")  # noqa: S311  not for secrets
-    channel = draw_channel(rng, snr_db=style.snr_db, babble=style.babble)
+    channel = draw_channel(
+        rng,
+        snr_db=style.snr_db,
+        direct_to_room_db=style.direct_to_room_db,
+        babble=style.babble,
+    )
     jobs = []
     for number in range(num_utterances):
         script = writer.write(held_out=not subset.startswith("train"))

@@ -48,6 +48,15 @@ class Speaker:
         """
         return self.accent == _RHOTIC
 
+    @property
+    def is_klatt(self) -> bool:
+        """Tell whether the voice is a Klatt synthesiser's.
+
+        Returns:
+            True where the voice has a Klatt source.
+        """
+        return any(trait.startswith("klatt ") for trait in self.traits.splitlines())
+
 
 def draw_speaker(
     seed: str, *, sex: str, accent: str, spread: float, num_habits_in_ten: int

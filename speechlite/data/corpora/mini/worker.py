@@ -48,7 +48,7 @@ def perform(engine: Engine, job: Job, *, root: Path) -> Result:
         EnvironmentProblem: the audio cannot be written.
     """
     rendering = engine.speak(job.spoken, voice=_voice(engine, job.speaker), prosody=job.prosody)
-    phones = align_phones(rendering, rhotic=job.speaker.is_rhotic)
+    phones = align_phones(rendering, rhotic=job.speaker.is_rhotic, klatt=job.speaker.is_klatt)
     words = align_words(rendering, phones, spoken=job.spoken)
     first, last = _sounding(rendering.samples)
     wave_T, lead_seconds, pace = record(
