@@ -84,6 +84,10 @@ LAYERS = {
         "numpy",
         "scipy",
     ),
+    "interop": Layer(
+        ("core", "nn", "data", "metrics", "interop"),
+        ("onnx", "safetensors", "torch", "torchaudio"),
+    ),
     "plugins": Layer(
         ("speechlite", "hookspecs", "core.component", "core.errors", "plugins"), ("pluggy",)
     ),
@@ -92,7 +96,7 @@ LAYERS = {
         ("hydra", "omegaconf", "yaml"),
     ),
     "engine": Layer(
-        ("speechlite", "core", "data", "metrics", "hmm", "plugins", "config", "engine"),
+        ("speechlite", "core", "data", "metrics", "hmm", "interop", "plugins", "config", "engine"),
         (
             "filelock",
             "jinja2",
@@ -103,6 +107,7 @@ LAYERS = {
             "safetensors",
             "scipy",
             "sklearn",
+            "threadpoolctl",
             "torch",
             "yaml",
         ),
@@ -112,7 +117,9 @@ LAYERS = {
         ("yaml",),
         later=("core", "data", "metrics", "config", "engine", "testing"),
     ),
-    "testing": Layer(("core", "plugins", "config", "engine.build", "testing"), ("torch",)),
+    "testing": Layer(
+        ("core", "nn.pruning", "plugins", "config", "engine.build", "testing"), ("torch",)
+    ),
 }
 """What each layer may import; the longest name that fits a module is its layer."""
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from speechlite.core.errors import ConfigError
 
-__all__ = ["DepthConfig"]
+__all__ = [
+    "DepthConfig",
+    "L0StructuredConfig",
+    "MagnitudeStructuredConfig",
+    "StudentConfig",
+]
 
 
 @dataclass(frozen=True)
@@ -30,3 +36,138 @@ class DepthConfig:
             Options of a small component.
         """
         return cls(layers=2)
+
+
+_PRUNABLE = ("convolutions", "heads", "units", "blocks")
+
+
+@dataclass(frozen=True)
+class L0StructuredConfig:
+    """Options of ``l0_structured``; defaults are DPHuBERT's."""
+
+    target: float = 0.75
+    """Part of the size to cut, in (0, 1)."""
+    target_of: str = "parameters"
+    """What size means: parameters, or macs."""
+    seconds: float = 10.0
+    """Length of the utterance whose multiply-accumulates count, for ``target_of=macs``."""
+    prune: list[str] = field(default_factory=lambda: list(_PRUNABLE))
+    """What may be pruned: convolutions (channels), heads, units (feed-forward), blocks."""
+    warmup_steps: int = 5000
+    """Optimiser steps in which the target rises from 0."""
+    learning_rate: float = 2.0e-2
+    """Peak learning rate of gates and multipliers; it follows the schedule of the others."""
+    drop_rate: float = 0.01
+    """Probability that a channel, head or block is off at the start, in (0, 1)."""
+    unit_drop_rate: float = 0.5
+    """Probability that a feed-forward unit is off at the start, in (0, 1)."""
+
+    def __post_init__(self) -> None:
+        rates = (self.target, self.drop_rate, self.unit_drop_rate)
+        if not all(0 < rate < 1 for rate in rates):
+            raise ConfigError(
+                f"target={self.target}, drop_rate={self.drop_rate}, "
+                f"unit_drop_rate={self.unit_drop_rate}: expected numbers between 0 and 1",
+                remedy="change compressor.target, drop_rate or unit_drop_rate",
+            )
+        if self.target_of not in ("parameters", "macs"):
+            raise ConfigError(
+                f"target_of={self.target_of!r}, expected parameters or macs",
+                remedy="change compressor.target_of",
+            )
+        if not self.prune or not set(self.prune) <= set(_PRUNABLE):
+            raise ConfigError(
+                f"prune={list(self.prune)}, expected some of {list(_PRUNABLE)}",
+                remedy="change compressor.prune",
+            )
+        if self.warmup_steps < 1 or self.learning_rate <= 0 or self.seconds <= 0:
+            raise ConfigError(
+                f"warmup_steps={self.warmup_steps}, learning_rate={self.learning_rate}, "
+                f"seconds={self.seconds}: expected positive numbers",
+                remedy="change compressor.warmup_steps, learning_rate or seconds",
+            )
+
+    @classmethod
+    def tiny(cls) -> L0StructuredConfig:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls(target=0.4)
+
+
+@dataclass(frozen=True)
+class MagnitudeStructuredConfig:
+    """Options of ``magnitude_structured``."""
+
+    target: float = 0.75
+    """Part of the size to cut, in (0, 1)."""
+    target_of: str = "parameters"
+    """What size means: parameters, or macs."""
+    seconds: float = 10.0
+    """Length of the utterance whose multiply-accumulates count, for ``target_of=macs``."""
+    prune: list[str] = field(default_factory=lambda: ["convolutions", "heads", "units"])
+    """What may be pruned; blocks go with the last of their units."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.target < 1 or self.seconds <= 0:
+            raise ConfigError(
+                f"target={self.target}, seconds={self.seconds}: expected a target between 0 and 1, "
+                "and a positive length",
+                remedy="change compressor.target or compressor.seconds",
+            )
+        if self.target_of not in ("parameters", "macs"):
+            raise ConfigError(
+                f"target_of={self.target_of!r}, expected parameters or macs",
+                remedy="change compressor.target_of",
+            )
+        if not self.prune or not set(self.prune) <= {"convolutions", "heads", "units"}:
+            raise ConfigError(
+                f"prune={list(self.prune)}, expected some of convolutions, heads, units",
+                remedy="change compressor.prune",
+            )
+
+    @classmethod
+    def tiny(cls) -> MagnitudeStructuredConfig:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls(target=0.3)
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Options of ``student``; at least one of encoder and frontend must differ."""
+
+    encoder: dict[str, Any] = field(default_factory=dict)
+    """Options of the teacher's encoder that the student has otherwise."""
+    frontend: dict[str, Any] = field(default_factory=dict)
+    """Options of the teacher's frontend that the student has otherwise."""
+    start: str = "teacher"
+    """teacher: tensors of equal shape are the teacher's; random: all start anew."""
+    start_layers: list[int] | None = None
+    """Layers of the teacher, from 0, that the student's start from; null takes the first ones."""
+
+    def __post_init__(self) -> None:
+        if self.start not in ("teacher", "random"):
+            raise ConfigError(
+                f"start={self.start!r}, expected teacher or random",
+                remedy="change compressor.start",
+            )
+        if self.start_layers is not None and min(self.start_layers, default=0) < 0:
+            raise ConfigError(
+                f"start_layers={list(self.start_layers)}, expected layers from 0",
+                remedy="change compressor.start_layers",
+            )
+
+    @classmethod
+    def tiny(cls) -> StudentConfig:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls(encoder={"layers": 1})

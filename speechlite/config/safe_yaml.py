@@ -35,7 +35,10 @@ _INFINITY = re.compile(r"([-+]?)\.(inf|Inf|INF)")
 _TRAPS = {
     "a word that some readers take for a boolean": re.compile(r"(?i)y|n|yes|no|on|off"),
     "a number with leading zeros, octal to some readers": re.compile(r"[-+]?0[0-9_]+"),
-    "a number in another base to some readers": re.compile(r"(?i)[-+]?0[box][0-9a-f_]+"),
+    # no more than that: a SHA-256 may begin with 0b
+    "a number in another base to some readers": re.compile(
+        r"(?i)[-+]?0(b[01_]+|o[0-7_]+|x[0-9a-f_]+)"
+    ),
     "a base-60 number to some readers": re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"),
     "a number with underscores to some readers": re.compile(r"[-+]?[0-9][0-9_.]*_[0-9_.eE+-]*"),
     "a date to some readers": re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"),

@@ -27,6 +27,9 @@ class Compressor(ABC):
     def prepare(self, model: SpeechModel) -> SpeechModel:
         """Return the model to train or calibrate: with gates, fake quantisers, or a student.
 
+        A module in it may have the attribute ``learning_rate``, a float: its parameters then peak
+        at that rate, without weight decay; with ``maximise`` true they climb.
+
         Args:
             model: the model to compress; not changed.
 

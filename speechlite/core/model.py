@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,17 +48,44 @@ class Edit:
 class PruneGroup:
     """Say which rows and columns of which weights vanish together.
 
+    A unit whose multiplier is 0 computes as if it were gone. A block that can vanish as a whole
+    is a group of one unit, which owns all of the block's weights.
+
     Args:
         name: dotted name, unique in the model.
         size: number of units in the group.
-        gate: installs a multiplier (size,) on the units' activations; None takes it off again.
-        slices: ``(parameter name, axis, width)``: each unit owns ``width`` consecutive indices.
+        gate: installs a multiplier (size,) on the units' activations, of the model's type and no
+            ``nn.Parameter``; None takes it off again.
+        slices: ``(name of a parameter or buffer, axis, width)``: each unit owns ``width``
+            consecutive indices of the axis.
+        absorbed_by: names among those of ``slices``: multiplying what a unit owns of these tensors
+            has the effect of its multiplier.
+        pair_macs: multiply-accumulates that a unit spends on each pair of frames, beside those of
+            its weights.
     """
 
     name: str
     size: int
     gate: Callable[[Tensor | None], None]
     slices: tuple[tuple[str, int, int], ...]
+    absorbed_by: tuple[str, ...] = ()
+    pair_macs: int = 0
+
+    def inside(self, prefix: str) -> PruneGroup:
+        """Return the same group as a part of a larger module.
+
+        Args:
+            prefix: name of the part in the larger module.
+
+        Returns:
+            A group whose names begin with the prefix.
+        """
+        return replace(
+            self,
+            name=f"{prefix}.{self.name}",
+            slices=tuple((f"{prefix}.{name}", axis, width) for name, axis, width in self.slices),
+            absorbed_by=tuple(f"{prefix}.{name}" for name in self.absorbed_by),
+        )
 
 
 class Frontend(nn.Module, ABC):
@@ -117,7 +144,7 @@ class Frontend(nn.Module, ABC):
         """Return the groups of units that width pruning may remove.
 
         Returns:
-            The groups; none by default.
+            The groups, named from the frontend on; none by default.
         """
         return ()
 
@@ -132,6 +159,8 @@ class Encoder(nn.Module, ABC):
     dim: int | None
     """Width D of frames and hidden states; None where the features' own width is kept."""
     layers: nn.ModuleList
+    layer_drop: float = 0.0
+    """Probability that a training step skips a layer."""
 
     @abstractmethod
     def forward(
@@ -163,7 +192,7 @@ class Encoder(nn.Module, ABC):
         """Return the groups of units that width pruning may remove.
 
         Returns:
-            The groups; none by default.
+            The groups, named from the encoder on; none by default.
         """
         return ()
 
@@ -232,9 +261,42 @@ class SpeechModel(nn.Module):
         Returns:
             ``num_layers + 1`` hidden states.
         """
-        frames_BSD = self.frontend.project(features.values)
-        hidden: Hidden = self.encoder(frames_BSD, features.lengths, num_layers=num_layers)
+        return self.run(self.project(features), num_layers=num_layers)
+
+    def project(self, features: Padded) -> Padded:
+        """Return the encoder's input for given features.
+
+        Args:
+            features: (B, S, F) with lengths, masked or not.
+
+        Returns:
+            frames (B, S, D) with lengths.
+        """
+        return Padded(self.frontend.project(features.values), features.lengths)
+
+    def run(self, frames: Padded, *, num_layers: int | None = None) -> Hidden:
+        """Return the hidden states for given frames.
+
+        Args:
+            frames: (B, S, D) with lengths, masked or not.
+            num_layers: how many layers to execute; None means all.
+
+        Returns:
+            ``num_layers + 1`` hidden states.
+        """
+        hidden: Hidden = self.encoder(frames.values, frames.lengths, num_layers=num_layers)
         return hidden
+
+    def prune_groups(self) -> tuple[PruneGroup, ...]:
+        """Return the groups of units that width pruning may remove.
+
+        Returns:
+            Those of the frontend, then those of the encoder, named from the model on.
+        """
+        return (
+            *(group.inside("frontend") for group in self.frontend.prune_groups()),
+            *(group.inside("encoder") for group in self.encoder.prune_groups()),
+        )
 
     def forward(
         self, waves_BT: Tensor, lengths_B: Tensor, *, num_layers: int | None = None
@@ -249,5 +311,5 @@ class SpeechModel(nn.Module):
         Returns:
             ``num_layers + 1`` hidden states.
         """
-        features = Padded(*self.frontend.extract(waves_BT, lengths_B))
-        return self.encode(features, num_layers=num_layers)
+        batch = Batch(ids=(), waves=Padded(waves_BT, lengths_B))
+        return self.encode(self.extract(batch), num_layers=num_layers)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from speechlite.core.model import Encoder
+from speechlite.core.model import Encoder, PruneGroup
 from speechlite.core.types import Hidden
 from speechlite.encoders.config import ConformerConfig
 from speechlite.nn.attention import RelativeSelfAttention
@@ -16,7 +16,7 @@ from speechlite.nn.dropout import Dropout
 from speechlite.nn.feedforward import FeedForward
 from speechlite.nn.lengths import padding_mask, zero_beyond
 from speechlite.nn.positional import relative_positions
-from speechlite.nn.stack import build_layers, draw_depth, run_layers
+from speechlite.nn.stack import build_layers, draw_depth, layer_groups, run_layers
 
 __all__ = ["ConformerEncoder", "ConformerLayer"]
 
@@ -87,6 +87,21 @@ class ConformerLayer(nn.Module):
         mapped_BSD = self.dropout(self.feedforward(self.feedforward_norm(frames_BSD)))
         return self.final_norm(frames_BSD + self.feedforward_scale * mapped_BSD)
 
+    def prune_groups(self) -> tuple[PruneGroup, ...]:
+        """Return the heads, the inner units and their blocks; convolutions keep their width.
+
+        Returns:
+            The groups of the blocks that are left.
+        """
+        blocks = {"macaron": self.macaron, "attention": self.attention}
+        blocks["feedforward"] = self.feedforward
+        return tuple(
+            group.inside(name)
+            for name, block in blocks.items()
+            if block is not None
+            for group in block.prune_groups()
+        )
+
 
 class ConformerEncoder(Encoder):
     """Stack Conformer layers over frames.
@@ -98,7 +113,7 @@ class ConformerEncoder(Encoder):
     def __init__(self, config: ConformerConfig) -> None:
         super().__init__()
         self.dim: int = config.dim
-        self.random_depth = config.random_depth
+        self.config = config
         self.layers = build_layers(
             lambda: ConformerLayer(
                 config.dim,
@@ -151,4 +166,12 @@ class ConformerEncoder(Encoder):
         Returns:
             A depth within ``random_depth``, or None for all layers.
         """
-        return draw_depth(seed, self.random_depth, len(self.layers))
+        return draw_depth(seed, self.config.random_depth, len(self.layers))
+
+    def prune_groups(self) -> tuple[PruneGroup, ...]:
+        """Return the heads, inner units and blocks of each layer.
+
+        Returns:
+            The groups; those of a shared layer once.
+        """
+        return layer_groups(self.layers)

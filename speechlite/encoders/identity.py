@@ -22,6 +22,7 @@ class IdentityEncoder(Encoder):
 
     def __init__(self, config: IdentityConfig) -> None:
         super().__init__()
+        self.config = config
         self.dim = None
         self.layers = nn.ModuleList()
 

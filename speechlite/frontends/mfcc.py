@@ -27,6 +27,7 @@ class Mfcc(Frontend):
 
     def __init__(self, config: MfccConfig, *, dim: int | None) -> None:
         super().__init__()
+        self.config = config
         self.sample_rate = config.sample_rate
         self.stride = config.sample_rate // 100
         self.min_samples = config.sample_rate // 40

@@ -6,19 +6,22 @@ Shapes: B batch, S frames, P relative distances (2 S - 1), D model width, H head
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechlite.core.model import PruneGroup
 from speechlite.nn.dropout import drop
+from speechlite.nn.relative_bias import BiasGate
 
 __all__ = ["RelativeSelfAttention", "SelfAttention", "shift_relative"]
 
 
-def _split_heads(values_BSD: Tensor, num_heads: int) -> Tensor:
-    # (B, S, H * K) -> (B, H, S, K)
-    return values_BSD.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+def _split_heads(values_BSD: Tensor, head_dim: int) -> Tensor:
+    # (B, S, H * K) -> (B, H, S, K); pruning may have left fewer heads than fill the width
+    return values_BSD.unflatten(-1, (-1, head_dim)).transpose(1, 2)
 
 
 def _merge_heads(values_BHSK: Tensor) -> Tensor:
@@ -55,45 +58,141 @@ def _attend(
     )
 
 
-class SelfAttention(nn.Module):
+class _Attention(nn.Module):
+    # what both kinds share: projections, gates, and how heads are pruned
+
+    _products_of_a_pair = 2  # of widths K: scores, and weighted values
+
+    def __init__(self, dim: int, num_heads: int, *, dropout: float) -> None:
+        super().__init__()
+        self.head_dim = dim // num_heads
+        self.dropout = dropout
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
+        self.head_gate: Tensor | None = None
+        self.block_gate: Tensor | None = None
+
+    def _project(self, frames_BSD: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        # query, key and value (B, H, S, K); None where no head is left
+        query_BSE = self.query(frames_BSD)
+        if query_BSE.shape[-1] == 0:
+            return None
+        key_BSE, value_BSE = self.key(frames_BSD), self.value(frames_BSD)
+        query, key, value = (
+            _split_heads(values, self.head_dim) for values in (query_BSE, key_BSE, value_BSE)
+        )
+        return query, key, value
+
+    def _emit(self, attended_BHSK: Tensor) -> Tensor:
+        if self.head_gate is not None:
+            attended_BHSK = attended_BHSK * self.head_gate[:, None, None]
+        output_BSD: Tensor = self.output(_merge_heads(attended_BHSK))
+        return output_BSD if self.block_gate is None else output_BSD * self.block_gate
+
+    def _absent(self, frames_BSD: Tensor) -> Tensor:
+        # without heads the output's bias is left, without the block nothing is
+        bias = self.output.bias
+        return torch.zeros_like(frames_BSD) + (bias if len(bias) else 0.0)
+
+    def _head_slices(self) -> tuple[tuple[str, int, int], ...]:
+        # of what a head owns beside the four projections: (name, axis, width)
+        return ()
+
+    def _block_slices(self) -> tuple[tuple[str, int, int], ...]:
+        # of what belongs to no head, but goes with the block
+        return ()
+
+    def prune_groups(self) -> tuple[PruneGroup, ...]:
+        """Return the heads, and the block as a whole.
+
+        Returns:
+            Two groups; none where no head is left.
+        """
+        dim, width = self.output.weight.shape
+        if width == 0:
+            return ()
+        projections = [
+            (f"{name}.{part}", 0)
+            for name in ("query", "key", "value")
+            for part in ("weight", "bias")
+        ]
+        heads = PruneGroup(
+            name="heads",
+            size=width // self.head_dim,
+            gate=partial(setattr, self, "head_gate"),
+            slices=(
+                *((name, axis, self.head_dim) for name, axis in projections),
+                ("output.weight", 1, self.head_dim),
+                *self._head_slices(),
+            ),
+            absorbed_by=("output.weight",),
+            pair_macs=self._products_of_a_pair * self.head_dim,
+        )
+        of_heads = ((name, axis, each * heads.size) for name, axis, each in heads.slices)
+        block = PruneGroup(
+            name="block",
+            size=1,
+            gate=partial(setattr, self, "block_gate"),
+            slices=(*of_heads, ("output.bias", 0, dim), *self._block_slices()),
+            absorbed_by=("output.weight", "output.bias"),
+        )
+        return heads, block
+
+
+class SelfAttention(_Attention):
     """Attend from every frame to every valid frame (Vaswani et al. 2017, section 3.2).
 
     Args:
         dim: model width D.
         num_heads: H, a divisor of ``dim``.
         dropout: probability of dropping an attention weight.
+        gated_bias: whether every frame weighs a position bias for itself, as in WavLM.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, dropout: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.output = nn.Linear(dim, dim)
+    def __init__(
+        self, dim: int, num_heads: int, *, dropout: float, gated_bias: bool = False
+    ) -> None:
+        super().__init__(dim, num_heads, dropout=dropout)
+        self.bias_gate = BiasGate(num_heads, self.head_dim) if gated_bias else None
 
-    def forward(self, frames_BSD: Tensor, valid_BS: Tensor | None) -> Tensor:
+    def forward(
+        self, frames_BSD: Tensor, valid_BS: Tensor | None, bias_HSS: Tensor | None = None
+    ) -> Tensor:
         """Return the attended frames.
 
         Args:
             frames_BSD: input frames.
             valid_BS: which frames may be attended to; None for all.
+            bias_HSS: a score for each pair of positions, for all heads of the unpruned block; None
+                without ``gated_bias``.
 
         Returns:
             (B, S, D).
         """
-        query, key, value = (
-            _split_heads(linear(frames_BSD), self.num_heads)
-            for linear in (self.query, self.key, self.value)
-        )
-        attended_BHSK = _attend(
-            query, key, value, None, valid_BS, dropout=self.dropout if self.training else 0.0
-        )
-        return self.output(_merge_heads(attended_BHSK))
+        projected = self._project(frames_BSD)
+        if projected is None:
+            return self._absent(frames_BSD)
+        bias_BHSS = None
+        if self.bias_gate is not None and bias_HSS is not None:
+            bias_BHSS = self.bias_gate(frames_BSD, bias_HSS)
+        dropout = self.dropout if self.training else 0.0
+        return self._emit(_attend(*projected, bias_BHSS, valid_BS, dropout=dropout))
+
+    def _head_slices(self) -> tuple[tuple[str, int, int], ...]:
+        if self.bias_gate is None:
+            return ()
+        return ("bias_gate.scale", 0, 1), ("bias_gate.heads", 0, 1)
+
+    def _block_slices(self) -> tuple[tuple[str, int, int], ...]:
+        if self.bias_gate is None:
+            return ()
+        width = self.bias_gate.linear.out_features
+        return ("bias_gate.linear.weight", 0, width), ("bias_gate.linear.bias", 0, width)
 
 
-class RelativeSelfAttention(nn.Module):
+class RelativeSelfAttention(_Attention):
     """Attend with relative positions (Dai et al. 2019, arXiv 1901.02860, section 3.3).
 
     Args:
@@ -102,17 +201,13 @@ class RelativeSelfAttention(nn.Module):
         dropout: probability of dropping an attention weight.
     """
 
+    _products_of_a_pair = 4  # there are about two distances for each key, scored beside the keys
+
     def __init__(self, dim: int, num_heads: int, *, dropout: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.output = nn.Linear(dim, dim)
+        super().__init__(dim, num_heads, dropout=dropout)
         self.position = nn.Linear(dim, dim, bias=False)
-        self.content_bias = nn.Parameter(torch.empty(num_heads, dim // num_heads))
-        self.position_bias = nn.Parameter(torch.empty(num_heads, dim // num_heads))
+        self.content_bias = nn.Parameter(torch.empty(num_heads, self.head_dim))
+        self.position_bias = nn.Parameter(torch.empty(num_heads, self.head_dim))
         nn.init.xavier_uniform_(self.content_bias)
         nn.init.xavier_uniform_(self.position_bias)
 
@@ -127,10 +222,10 @@ class RelativeSelfAttention(nn.Module):
         Returns:
             (B, S, D).
         """
-        query, key, value = (
-            _split_heads(linear(frames_BSD), self.num_heads)
-            for linear in (self.query, self.key, self.value)
-        )
+        projected = self._project(frames_BSD)
+        if projected is None:
+            return self._absent(frames_BSD)
+        query, key, value = projected
         attended_BHSK = _attend(
             query + self.content_bias[:, None].to(query.dtype),
             key,
@@ -139,14 +234,21 @@ class RelativeSelfAttention(nn.Module):
             valid_BS,
             dropout=self.dropout if self.training else 0.0,
         )
-        return self.output(_merge_heads(attended_BHSK))
+        return self._emit(attended_BHSK)
 
     def _position_scores(self, query_BHSK: Tensor, positions_PD: Tensor) -> Tensor:
         # scaled here, because the fused kernel scales the content scores only
-        positions_HKP = _split_heads(self.position(positions_PD)[None], self.num_heads)[0].mT
+        positions_HKP = _split_heads(self.position(positions_PD)[None], self.head_dim)[0].mT
         scale = query_BHSK.shape[-1] ** -0.5
         biased_BHSK = (query_BHSK + self.position_bias[:, None].to(query_BHSK.dtype)) * scale
         return shift_relative(biased_BHSK @ positions_HKP)
+
+    def _head_slices(self) -> tuple[tuple[str, int, int], ...]:
+        return (
+            ("position.weight", 0, self.head_dim),
+            ("content_bias", 0, 1),
+            ("position_bias", 0, 1),
+        )
 
 
 def shift_relative(scores_BHSP: Tensor) -> Tensor:

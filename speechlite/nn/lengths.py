@@ -21,7 +21,8 @@ def padding_mask(lengths_B: Tensor, num_frames: int) -> Tensor | None:
     Returns:
         bool (B, S), True where valid; None without padding, so that callers skip the work.
     """
-    if bool((lengths_B >= num_frames).all()):
+    # an exported graph holds for every batch, with padding or without
+    if not torch.compiler.is_exporting() and bool((lengths_B >= num_frames).all()):
         return None
     positions_S = torch.arange(num_frames, device=lengths_B.device)
     return positions_S < lengths_B[:, None]

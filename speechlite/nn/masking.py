@@ -10,7 +10,7 @@ from torch import Tensor
 
 from speechlite.core.types import stateless_seed
 
-__all__ = ["alter_time", "choose_blocks"]
+__all__ = ["alter_time", "choose_blocks", "choose_spans"]
 
 
 def choose_blocks(
@@ -86,3 +86,45 @@ def alter_time(
             shift = int(torch.randint(length, (), generator=generator))
             altered_BSF[row, frames] = features_BSF[row, (frames + shift) % length]
     return altered_BSF, chosen_BS.to(features_BSF.device)
+
+
+def choose_spans(
+    lengths_B: Tensor,
+    num_frames: int,
+    ids: tuple[str, ...],
+    *,
+    seed: int,
+    probability: float,
+    span_frames: int,
+    min_spans: int,
+) -> Tensor:
+    """Choose the frames that wav2vec 2.0 masks (arXiv 2006.11477, section 3.1).
+
+    Spans of equal length start at distinct frames and may overlap; their number is ``probability``
+    times the frames, rounded up or down at random. What happens to an utterance depends on the
+    seed and its id only, not on its batch.
+
+    Args:
+        lengths_B: valid frames, int64.
+        num_frames: S.
+        ids: utterance ids, B of them.
+        seed: the step's seed.
+        probability: of a frame to begin a span.
+        span_frames: frames of a span; a shorter utterance takes one span of half its length.
+        min_spans: fewest spans where there are as many places to begin.
+
+    Returns:
+        bool (B, S), True where masked.
+    """
+    chosen_BS = torch.zeros(len(ids), num_frames, dtype=torch.bool)
+    for row, (name, length) in enumerate(zip(ids, lengths_B.tolist(), strict=True)):
+        generator = torch.Generator().manual_seed(stateless_seed(seed, name, "spans"))
+        span = min(span_frames, max(length // 2, 1))
+        num_starts = length - span + 1
+        if num_starts < 1:
+            continue
+        num_spans = int(probability * length + torch.rand((), generator=generator).item())
+        num_spans = min(max(num_spans, min_spans, 1), num_starts)
+        starts = torch.randperm(num_starts, generator=generator)[:num_spans]
+        chosen_BS[row, (starts[:, None] + torch.arange(span)).flatten()] = True
+    return chosen_BS.to(lengths_B.device)

@@ -1,4 +1,4 @@
-"""Batch norm over valid frames only, over all processes.
+"""Norms over what counts only: valid frames, or channels that are still there.
 
 Shapes: B batch, S frames, D channels.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.nn import functional as distributed_functional
+from torch.nn import functional
 
-__all__ = ["MaskedBatchNorm"]
+__all__ = ["MaskedBatchNorm", "MaskedInstanceNorm", "SelectiveLayerNorm"]
 
 
 class MaskedBatchNorm(nn.Module):
@@ -55,10 +56,10 @@ class MaskedBatchNorm(nn.Module):
     def _batch_statistics(
         self, frames_BSD: Tensor, valid_BS: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        frames_BSD = frames_BSD.float()
+        frames_BSD = _at_least_float32(frames_BSD)
         count = frames_BSD.new_tensor(float(frames_BSD.shape[0] * frames_BSD.shape[1]))
         if valid_BS is not None:
-            count = valid_BS.sum().float()
+            count = valid_BS.sum().to(frames_BSD.dtype)
         count, sum_D = _over_processes(count, frames_BSD.sum((0, 1)))
         mean_D = sum_D / count
         centred_BSD = frames_BSD - mean_D
@@ -83,3 +84,89 @@ def _over_processes(*values: Tensor) -> tuple[Tensor, ...]:
     flat = distributed_functional.all_reduce(flat)
     parts = flat.split([value.numel() for value in values])
     return tuple(part.view(value.shape) for part, value in zip(parts, values, strict=True))
+
+
+class MaskedInstanceNorm(nn.Module):
+    """Normalise each channel of each utterance over its valid frames.
+
+    Group norm (Wu and He 2018, arXiv 1803.08494) with as many groups as channels.
+
+    Args:
+        num_channels: D.
+        epsilon: term under the square root.
+    """
+
+    def __init__(self, num_channels: int, *, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, channels_BDS: Tensor, valid_BS: Tensor | None) -> Tensor:
+        """Return normalised channels.
+
+        Args:
+            channels_BDS: input.
+            valid_BS: which frames count; None for all.
+
+        Returns:
+            (B, D, S); what stands beyond the lengths means nothing.
+        """
+        if valid_BS is None:
+            # torch.nn.functional's refuses a single frame
+            return torch.group_norm(
+                channels_BDS, len(self.weight), self.weight, self.bias, self.epsilon
+            )
+        valid_B1S = valid_BS[:, None]
+        count_B11 = valid_B1S.sum(-1, keepdim=True).clamp(min=1)
+        known_BDS = _at_least_float32(channels_BDS).masked_fill(~valid_B1S, 0.0)
+        mean_BD1 = known_BDS.sum(-1, keepdim=True) / count_B11
+        # few passes, because this is the longest signal of a model
+        centred_BDS = (known_BDS - mean_BD1).masked_fill_(~valid_B1S, 0.0)
+        norm_BD1 = torch.linalg.vector_norm(centred_BDS, dim=-1, keepdim=True)
+        scale_BD1 = self.weight[:, None] * torch.rsqrt(norm_BD1.square() / count_B11 + self.epsilon)
+        normed_BDS = torch.addcmul(self.bias[:, None].to(known_BDS.dtype), centred_BDS, scale_BD1)
+        return normed_BDS.to(channels_BDS.dtype)
+
+
+class SelectiveLayerNorm(nn.LayerNorm):
+    """Layer norm (Ba et al. 2016, arXiv 1607.06450) over the channels that a gate leaves.
+
+    With ``alive`` set it computes what a norm without the other channels would.
+
+    Args:
+        num_channels: D.
+        epsilon: term under the square root.
+    """
+
+    def __init__(self, num_channels: int, *, epsilon: float = 1e-5) -> None:
+        super().__init__(num_channels, eps=epsilon)
+        self.alive: Tensor | None = None
+
+    def forward(self, frames_BSD: Tensor) -> Tensor:
+        """Return normalised frames.
+
+        Args:
+            frames_BSD: input.
+
+        Returns:
+            (B, S, D); dead channels are zero.
+        """
+        if self.alive is None:
+            return functional.layer_norm(
+                frames_BSD, self.weight.shape, self.weight, self.bias, self.eps
+            )
+        # as torch's own norm does, also under autocast
+        frames_BSD = _at_least_float32(frames_BSD)
+        alive_D = self.alive.to(frames_BSD.dtype)
+        count = alive_D.sum().clamp(min=1.0)
+        mean_BS1 = (frames_BSD * alive_D).sum(-1, keepdim=True) / count
+        centred_BSD = (frames_BSD - mean_BS1) * alive_D
+        var_BS1 = centred_BSD.square().sum(-1, keepdim=True) / count
+        normed_BSD = centred_BSD * torch.rsqrt(var_BS1 + self.eps)
+        scaled_BSD = (normed_BSD * self.weight + self.bias) * alive_D
+        return scaled_BSD.to(self.weight.dtype)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -8,12 +8,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from speechlite.core.errors import ConfigError
+from speechlite.core.model import PruneGroup
 from speechlite.nn.lengths import zero_beyond
 
-__all__ = ["build_layers", "draw_depth", "run_layers"]
+__all__ = ["build_layers", "draw_depth", "layer_groups", "run_layers"]
 
 
 def build_layers(
@@ -60,6 +62,7 @@ def run_layers(
     num_layers: int | None,
     final_norm: nn.Module | None,
     valid_BS: Tensor | None,
+    layer_drop: float = 0.0,
 ) -> tuple[Tensor, ...]:
     """Execute the first layers of a stack and nothing of the others.
 
@@ -70,6 +73,8 @@ def run_layers(
         num_layers: layers to execute, 0 to ``len(layers)``; None means all.
         final_norm: applied to the last executed layer's output only; None for none.
         valid_BS: which frames are valid, or None for all.
+        layer_drop: probability of skipping a layer (Fan et al. 2020, arXiv 1909.11556); its state
+            is then that of the layer before.
 
     Returns:
         ``num_layers + 1`` tensors (B, S, D), zero beyond the lengths.
@@ -85,7 +90,27 @@ def run_layers(
         )
     hidden = [frames_BSD]
     for layer in layers[:depth]:
-        hidden.append(zero_beyond(run_layer(layer, hidden[-1]), valid_BS))
+        if layer_drop and torch.rand(()).item() < layer_drop:
+            hidden.append(hidden[-1])
+        else:
+            hidden.append(zero_beyond(run_layer(layer, hidden[-1]), valid_BS))
     if final_norm is not None and depth > 0:
         hidden[-1] = zero_beyond(final_norm(hidden[-1]), valid_BS)
     return tuple(hidden)
+
+
+def layer_groups(layers: nn.ModuleList) -> tuple[PruneGroup, ...]:
+    """Return the prune groups of all layers, those of a shared layer once.
+
+    Args:
+        layers: the stack; each layer has ``prune_groups``.
+
+    Returns:
+        The groups, named from the encoder on.
+    """
+    depths = {id(layer): depth for depth, layer in reversed(list(enumerate(layers)))}
+    return tuple(
+        group.inside(f"layers.{depth}")
+        for depth in sorted(depths.values())
+        for group in layers[depth].prune_groups()  # type: ignore[operator]
+    )

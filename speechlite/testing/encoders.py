@@ -9,6 +9,7 @@ from torch import Tensor
 
 from speechlite.core.component import Component
 from speechlite.core.model import Encoder
+from speechlite.testing import pruning
 from speechlite.testing.fixtures import installed_registry, small_hidden, tiny_options
 from speechlite.testing.modules import close, has_all_gradients, round_trips
 
@@ -134,6 +135,57 @@ def encoder_draws_depth_from_the_seed(component: Component) -> None:
         assert depth is None or 1 <= depth <= len(encoder.layers), f"drew {depth} layers"
 
 
+def encoder_groups_fit_their_tensors(component: Component) -> None:
+    """Check that prune groups have names of their own, and own what is there.
+
+    Args:
+        component: the encoder.
+    """
+    pruning.groups_fit_their_tensors(_build(component))
+
+
+def encoder_gates_are_neutral(component: Component) -> None:
+    """Check that a gate of ones changes nothing, and that none is left behind.
+
+    Args:
+        component: the encoder.
+    """
+    pruning.gates_are_neutral(_build(component), _run)
+
+
+def encoder_units_vanish(component: Component) -> None:
+    """Check that units under a gate of zero compute as if cut out.
+
+    Args:
+        component: the encoder.
+    """
+    pruning.units_vanish(_build(component), _run)
+
+
+def encoder_blocks_vanish(component: Component) -> None:
+    """Check that blocks under a gate of zero compute as if cut out.
+
+    Args:
+        component: the encoder.
+    """
+    pruning.blocks_vanish(_build(component), _run)
+
+
+def encoder_multipliers_are_absorbed(component: Component) -> None:
+    """Check that weights can take up what gates multiply by.
+
+    Args:
+        component: the encoder.
+    """
+    pruning.multipliers_are_absorbed(_build(component), _run)
+
+
+def _run(encoder: Encoder) -> tuple[Tensor, ...]:
+    with torch.no_grad():
+        layers: tuple[Tensor, ...] = encoder(*_frames(encoder)).layers
+    return layers
+
+
 CHECKS: tuple[Callable[[Component], None], ...] = (
     encoder_returns_every_layer,
     encoder_ignores_padding,
@@ -141,5 +193,10 @@ CHECKS: tuple[Callable[[Component], None], ...] = (
     encoder_layers_can_be_removed,
     encoder_trains_and_saves,
     encoder_draws_depth_from_the_seed,
+    encoder_groups_fit_their_tensors,
+    encoder_gates_are_neutral,
+    encoder_units_vanish,
+    encoder_blocks_vanish,
+    encoder_multipliers_are_absorbed,
 )
 """What the suite checks of an encoder, in order."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from speechlite.core.component import Component
 from speechlite.core.model import Frontend
+from speechlite.testing import pruning
 from speechlite.testing.fixtures import installed_registry, tiny_options, waves
 from speechlite.testing.modules import close, has_all_gradients, round_trips
 
@@ -98,11 +100,68 @@ def frontend_trains_and_saves(component: Component) -> None:
     assert bare(sound.values, sound.lengths)[0].shape[-1] == bare.num_features
 
 
+def frontend_groups_fit_their_tensors(component: Component) -> None:
+    """Check that prune groups have names of their own, and own what is there.
+
+    Args:
+        component: the frontend.
+    """
+    pruning.groups_fit_their_tensors(_build(component))
+
+
+def frontend_gates_are_neutral(component: Component) -> None:
+    """Check that a gate of ones changes nothing, and that none is left behind.
+
+    Args:
+        component: the frontend.
+    """
+    pruning.gates_are_neutral(_build(component), _run)
+
+
+def frontend_units_vanish(component: Component) -> None:
+    """Check that units under a gate of zero compute as if cut out.
+
+    Args:
+        component: the frontend.
+    """
+    pruning.units_vanish(_build(component), _run)
+
+
+def frontend_blocks_vanish(component: Component) -> None:
+    """Check that blocks under a gate of zero compute as if cut out.
+
+    Args:
+        component: the frontend.
+    """
+    pruning.blocks_vanish(_build(component), _run)
+
+
+def frontend_multipliers_are_absorbed(component: Component) -> None:
+    """Check that weights can take up what gates multiply by.
+
+    Args:
+        component: the frontend.
+    """
+    pruning.multipliers_are_absorbed(_build(component), _run)
+
+
+def _run(frontend: Frontend) -> tuple[Tensor, ...]:
+    sound = waves(sample_rate=frontend.sample_rate)
+    with torch.no_grad():
+        frames_BSD, _ = frontend(sound.values, sound.lengths)
+    return (frames_BSD,)
+
+
 CHECKS: tuple[Callable[[Component], None], ...] = (
     frontend_states_its_grid,
     frontend_lengths_agree,
     frontend_ignores_padding,
     frontend_takes_the_shortest_utterance,
     frontend_trains_and_saves,
+    frontend_groups_fit_their_tensors,
+    frontend_gates_are_neutral,
+    frontend_units_vanish,
+    frontend_blocks_vanish,
+    frontend_multipliers_are_absorbed,
 )
 """What the suite checks of a frontend, in order."""

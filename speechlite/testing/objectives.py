@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from speechlite.core.component import Component
 from speechlite.core.model import SpeechModel
 from speechlite.core.objective import Objective
-from speechlite.core.types import Batch
-from speechlite.testing.fixtures import installed_registry, small_model, tiny_options, waves
+from speechlite.core.types import Batch, Padded
+from speechlite.testing.fixtures import (
+    installed_registry,
+    label_space,
+    small_model,
+    tiny_options,
+    waves,
+)
 
 __all__ = ["CHECKS"]
 
@@ -19,9 +26,29 @@ def _build(component: Component) -> tuple[Objective, SpeechModel, Batch]:
     registry = installed_registry()
     model = small_model(registry)
     torch.manual_seed(0)
-    objective: Objective = registry.load(component)(tiny_options(component, registry), model=model)
-    batch = Batch(ids=("a-1", "a-2", "b-1"), waves=waves(), speakers=("a", "a", "b"), seed=3)
+    factory = registry.load(component)
+    further: dict[str, Any] = {name: small_model(registry) for name in factory.reads}
+    if factory.needs:
+        further["labels"] = dict.fromkeys(factory.needs, label_space())
+    objective: Objective = factory(tiny_options(component, registry), model=model, **further)
+    batch = Batch(
+        ids=("a-1", "a-2", "b-1"),
+        waves=waves(),
+        speakers=("a", "a", "b"),
+        labels={name: _frame_labels(model) for name in factory.needs},
+        seed=3,
+    )
     return objective, model, batch
+
+
+def _frame_labels(model: SpeechModel) -> Padded:
+    sound = waves()
+    features = model.frontend.extract(sound.values, sound.lengths)
+    generator = torch.Generator().manual_seed(0)
+    shape = features[0].shape[:2]
+    labels_BS = torch.randint(len(label_space().symbols), shape, generator=generator)
+    valid_BS = torch.arange(shape[1]) < features[1][:, None]
+    return Padded(labels_BS * valid_BS, features[1])
 
 
 def objective_gives_a_loss(component: Component) -> None:

@@ -91,6 +91,17 @@ def test_check_yaml_of_a_trap_names_the_line(write, trap):
         check_yaml(write(f"# first\n{trap}\n"))
 
 
+@pytest.mark.parametrize("number", ["0b101", "-0o17", "0xBeef", "0X1_0"])
+def test_load_yaml_of_a_number_in_another_base_says_so(write, number):
+    with pytest.raises(ConfigError, match=f"{number} is a number in another base"):
+        load_yaml(write(f"a: {number}\n"))
+
+
+@pytest.mark.parametrize("text", ["0b80c1ad", "0b2", "0o8", "0xyz"])
+def test_load_yaml_of_a_text_that_begins_like_a_number_in_another_base_reads_it(write, text):
+    assert load_yaml(write(f"a: {text}\n")) == {"a": text}
+
+
 def test_check_yaml_of_good_text_says_nothing(write):
     assert check_yaml(write("a: 1\n")) is None
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from speechlite.core.compressor import Compressor
 from speechlite.core.errors import DataError
-from speechlite.core.model import Encoder, Frontend, ModelSpec, SpeechModel
+from speechlite.core.model import Encoder, Frontend, ModelSpec, PruneGroup, SpeechModel
 from speechlite.core.objective import Objective
 from speechlite.core.types import Batch, Hidden, Loss, Padded
 
@@ -117,3 +117,46 @@ def test_contract_when_a_component_overrides_nothing_optional_then_defaults_hold
     assert model.encoder.draw_depth(1) is None
     assert (model.encoder.prune_groups(), model.frontend.prune_groups()) == ((), ())
     assert model.edits == ()
+
+
+def _group(name, calls):
+    slices = (("weight", 0, 2), ("bias", 0, 2))
+    return PruneGroup(name, 3, calls.append, slices, absorbed_by=("bias",), pair_macs=7)
+
+
+def test_group_when_it_is_part_of_a_larger_module_then_all_names_begin_with_its_name():
+    calls = []
+    group = _group("heads", calls).inside("attention").inside("layers.2")
+    assert group.name == "layers.2.attention.heads"
+    assert group.slices == (
+        ("layers.2.attention.weight", 0, 2),
+        ("layers.2.attention.bias", 0, 2),
+    )
+    assert group.absorbed_by == ("layers.2.attention.bias",)
+    assert (group.size, group.pair_macs) == (3, 7)
+    group.gate(None)
+    assert calls == [None]
+
+
+def test_groups_when_both_parts_have_some_then_the_model_names_them_from_itself_on():
+    model, calls = _model(), []
+    model.frontend.prune_groups = lambda: (_group("channels", calls),)
+    model.encoder.prune_groups = lambda: (_group("heads", calls), _group("units", calls))
+    groups = model.prune_groups()
+    assert [group.name for group in groups] == [
+        "frontend.channels",
+        "encoder.heads",
+        "encoder.units",
+    ]
+    assert groups[0].slices[0] == ("frontend.weight", 0, 2)
+
+
+def test_encode_when_done_in_two_steps_then_it_is_the_same():
+    model = _model()
+    features = Padded(torch.tensor([[[1.0], [3.0]]]), torch.tensor([2]))
+    frames = model.project(features)
+    assert frames.values[0, :, 0].tolist() == [11, 13]
+    assert torch.equal(frames.lengths, features.lengths)
+    steps, whole = model.run(frames, num_layers=2), model.encode(features, num_layers=2)
+    assert len(steps.layers) == 3
+    assert all(torch.equal(*pair) for pair in zip(steps.layers, whole.layers, strict=True))

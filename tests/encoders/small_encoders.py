@@ -14,6 +14,12 @@ DIM = 8
 
 _CONFORMER = {"dim": DIM, "layers": 3, "heads": 2, "feedforward": 12, "kernel_size": 5}
 _TRANSFORMER = {"dim": DIM, "layers": 3, "heads": 2, "feedforward": 12}
+_HUBERT = {
+    **_TRANSFORMER,
+    "positions": "convolution",
+    "position_kernel": 4,
+    "position_groups": 2,
+}
 
 KINDS = {
     "conformer": (ConformerEncoder, ConformerConfig, _CONFORMER),
@@ -34,6 +40,24 @@ KINDS = {
         TransformerEncoder,
         TransformerConfig,
         {**_TRANSFORMER, "share_parameters": True},
+    ),
+    "post_norm": (TransformerEncoder, TransformerConfig, {**_HUBERT, "norm": "post"}),
+    "large": (TransformerEncoder, TransformerConfig, {**_HUBERT, "position_kernel": 3}),
+    "wavlm": (
+        TransformerEncoder,
+        TransformerConfig,
+        {**_HUBERT, "norm": "post", "relative_bias": True, "bias_buckets": 8, "bias_distance": 9},
+    ),
+    "reduced": (TransformerEncoder, TransformerConfig, {**_HUBERT, "time_reduction": 2}),
+    "reduced_post_norm": (
+        TransformerEncoder,
+        TransformerConfig,
+        {**_HUBERT, "norm": "post", "relative_bias": True, "time_reduction": 3},
+    ),
+    "shared_wavlm": (
+        TransformerEncoder,
+        TransformerConfig,
+        {**_HUBERT, "relative_bias": True, "share_parameters": True},
     ),
     "identity": (IdentityEncoder, IdentityConfig, {}),
 }

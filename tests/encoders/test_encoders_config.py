@@ -25,9 +25,9 @@ def test_config_when_left_at_its_defaults_then_it_is_valid(config):
         ({"layers": 0}, "layers=0.*: expected positive numbers"),
         ({"heads": 0}, "heads=0: expected positive numbers"),
         ({"heads": -4}, "heads=-4: expected positive numbers"),
-        ({"dropout": 1.0}, r"dropout probabilities are \[1.0, 0.1\], expected 0 <= p < 1"),
-        ({"attention_dropout": -0.1}, "-0.1.*; change encoder.dropout or encoder.attention"),
-        ({"dropout": float("nan")}, "dropout probabilities are .nan"),
+        ({"dropout": 1.0}, "dropout=1.0, expected a probability 0 <= p < 1; change encoder.drop"),
+        ({"attention_dropout": -0.1}, "attention_dropout=-0.1, .*; change encoder.attention_drop"),
+        ({"dropout": float("nan")}, "dropout=nan, expected a probability"),
         ({"feedforward": 0}, "feedforward=0: expected .* a positive inner width"),
     ],
 )
@@ -58,6 +58,29 @@ def test_conformer_when_the_kernel_is_not_odd_then_it_is_refused(kernel_size):
 def test_transformer_when_the_activation_is_unknown_then_the_known_ones_are_listed():
     with pytest.raises(ConfigError, match="activation='tanh'.*expected relu, gelu or swish"):
         TransformerConfig(activation="tanh")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer_drop": 1.0}, "layer_drop=1.0, expected a probability.*change encoder.layer_drop"),
+        ({"norm": "middle"}, "norm='middle', positions='convolution': expected pre or post"),
+        ({"positions": "none"}, "positions='none': expected .* sinusoids or convolution; change"),
+        ({"position_kernel": 0}, "position_kernel=0, .*: expected positive numbers"),
+        ({"position_groups": 0}, "position_groups=0: expected positive numbers"),
+        ({"position_groups": 5}, "position_groups=5: .* groups that divide dim=768; change enc"),
+        ({"bias_buckets": 3}, "bias_buckets=3, .*: expected at least 4 buckets"),
+        ({"bias_distance": 80}, "bias_distance=80: .* a distance above a quarter of them"),
+        ({"time_reduction": 0}, "time_reduction=0, expected at least 1; change encoder.time_red"),
+    ],
+)
+def test_transformer_when_an_option_does_not_fit_then_it_says_what_would(options, message):
+    with pytest.raises(ConfigError, match=message):
+        TransformerConfig(**{"positions": "convolution", **options})
+
+
+def test_transformer_when_positions_are_sinusoids_then_their_groups_do_not_matter():
+    assert TransformerConfig(dim=24, heads=2, position_groups=16).positions == "sinusoids"
 
 
 def test_conformer_when_left_at_its_defaults_then_it_is_the_model_of_layer_reduction():

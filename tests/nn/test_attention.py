@@ -11,6 +11,8 @@ from torch import nn
 from speechlite.nn.attention import RelativeSelfAttention, SelfAttention, shift_relative
 from speechlite.nn.lengths import padding_mask
 from speechlite.nn.positional import relative_positions
+from speechlite.nn.pruning import cut
+from speechlite.nn.relative_bias import BiasGate
 
 DIM, HEADS, FRAMES = 12, 3, 7
 
@@ -196,3 +198,124 @@ def test_attention_when_dropout_is_averaged_then_the_mean_is_that_of_eval(kind):
         mean_SD = layer.train()(*inputs).mean(0)
         expected_SD = layer.eval()(*inputs)[0]
     torch.testing.assert_close(mean_SD, expected_SD, atol=0.02, rtol=0)
+
+
+KINDS = ["plain", "gated_bias", "relative"]
+
+
+def _attention(kind):
+    torch.manual_seed(8)
+    if kind == "relative":
+        return _relative()
+    return SelfAttention(DIM, HEADS, dropout=0.0, gated_bias=kind == "gated_bias").double()
+
+
+def _inputs(kind, frames_BSD, valid_BS=None):
+    frames = frames_BSD.shape[1]
+    if kind == "relative":
+        return frames_BSD, relative_positions(frames, DIM, like=frames_BSD), valid_BS
+    generator = torch.Generator().manual_seed(9)
+    bias_HSS = torch.randn(HEADS, frames, frames, generator=generator, dtype=torch.float64)
+    return frames_BSD, valid_BS, bias_HSS if kind == "gated_bias" else None
+
+
+def _slow_gated(layer, frames_SD, bias_HSS):
+    """Attend head by head; each query weighs its bias by Eqs. 3 to 6 of WavLM."""
+    outputs, width = [], DIM // HEADS
+    for head in range(HEADS):
+        part = slice(head * width, (head + 1) * width)
+        query_SK, key_SK, value_SK = (
+            projection(frames_SD)[:, part] for projection in (layer.query, layer.key, layer.value)
+        )
+        rows_S8 = layer.bias_gate.linear(frames_SD[:, part])
+        update_S = 1 / (1 + torch.exp(-rows_S8[:, :4].sum(1)))
+        reset_S = 1 / (1 + torch.exp(-rows_S8[:, 4:].sum(1)))
+        bias_SS = bias_HSS[head]
+        # r~ = w g_r d, then d + g_u d + (1 - g_u) r~, in the paper's order of terms
+        scaled_SS = layer.bias_gate.scale[head] * reset_S[:, None] * bias_SS
+        updated_SS = update_S[:, None] * bias_SS
+        gated_SS = 2 * bias_SS - updated_SS + update_S[:, None] * scaled_SS
+        scores_SS = query_SK @ key_SK.T / math.sqrt(width) + gated_SS
+        outputs.append(scores_SS.softmax(1) @ value_SK)
+    return layer.output(torch.cat(outputs, 1))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gated_bias_when_computed_head_by_head_then_it_is_equal(training):
+    layer = _attention("gated_bias").train(training)
+    nn.init.normal_(layer.bias_gate.scale)
+    inputs = _inputs("gated_bias", _frames())
+    with torch.no_grad():
+        expected = torch.stack([_slow_gated(layer, rows, inputs[2]) for rows in inputs[0]])
+        torch.testing.assert_close(layer(*inputs), expected)
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_gated_bias_when_padded_then_valid_frames_are_as_if_alone(length):
+    layer, frames_BSD = _attention("gated_bias"), _frames()
+    frames_BSD, _, bias_HSS = _inputs("gated_bias", frames_BSD)
+    valid_BS = padding_mask(torch.tensor([FRAMES, length]), FRAMES)
+    padded_BSD = layer(frames_BSD, valid_BS, bias_HSS)[1:, :length]
+    alone_BSD = layer(frames_BSD[1:, :length], None, bias_HSS[:, :length, :length])
+    torch.testing.assert_close(padded_BSD, alone_BSD)
+
+
+def test_gated_bias_when_the_bias_is_trained_then_both_paths_agree():
+    layer, frames_BSD = _attention("gated_bias"), _frames()
+    frames_BSD, _, bias_HSS = _inputs("gated_bias", frames_BSD)
+    valid_BS = padding_mask(torch.tensor([FRAMES, 3]), FRAMES)
+    trained_BSD = layer(frames_BSD, valid_BS, bias_HSS.clone().requires_grad_())
+    with torch.no_grad():
+        fused_BSD = layer(frames_BSD, valid_BS, bias_HSS)
+    torch.testing.assert_close(trained_BSD[valid_BS], fused_BSD[valid_BS])
+
+
+def test_bias_gate_when_heads_are_gone_then_the_others_read_what_was_theirs():
+    torch.manual_seed(1)
+    gate, frames_BSD = BiasGate(HEADS, DIM // HEADS).double(), _frames()
+    bias_HSS = torch.randn(HEADS, FRAMES, FRAMES, dtype=torch.float64)
+    nn.init.normal_(gate.scale)
+    whole_BHSS = gate(frames_BSD, bias_HSS)
+    gate.heads, gate.scale = torch.tensor([0, 2]), nn.Parameter(gate.scale[[0, 2]])
+    torch.testing.assert_close(gate(frames_BSD, bias_HSS), whole_BHSS[:, [0, 2]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_when_gated_then_the_outputs_weight_takes_it_up(kind):
+    layer, inputs = _attention(kind), _inputs(kind, _frames())
+    gate_H = torch.tensor([0.5, 0.0, 1.5], dtype=torch.float64)
+    layer.head_gate = gate_H
+    gated_BSD = layer(*inputs)
+    layer.head_gate = None
+    with torch.no_grad():
+        layer.output.weight.mul_(gate_H.repeat_interleave(DIM // HEADS))
+    torch.testing.assert_close(layer(*inputs), gated_BSD)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kept", [[0], [1], [0, 2]])
+def test_heads_when_cut_then_it_is_as_if_their_gates_were_zero(kind, kept):
+    layer, inputs = _attention(kind), _inputs(kind, _frames())
+    layer.head_gate = torch.zeros(HEADS, dtype=torch.float64)
+    layer.head_gate[kept] = 1.0
+    gated_BSD = layer(*inputs)
+    layer.head_gate = None
+    cut(layer, layer.prune_groups(), {"heads": kept})
+    torch.testing.assert_close(layer(*inputs), gated_BSD)
+    assert layer.prune_groups()[0].size == len(kept)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_when_all_are_cut_then_the_bias_is_left(kind):
+    layer, inputs = _attention(kind), _inputs(kind, _frames())
+    cut(layer, layer.prune_groups(), {"heads": []})
+    torch.testing.assert_close(layer(*inputs), layer.output.bias.expand(inputs[0].shape))
+    assert layer.prune_groups() == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_block_when_cut_whole_then_no_parameter_is_left(kind):
+    layer, inputs = _attention(kind), _inputs(kind, _frames())
+    cut(layer, layer.prune_groups(), {"heads": [], "block": []})
+    assert not layer(*inputs).any()
+    assert sum(parameter.numel() for parameter in layer.parameters()) == 0

@@ -10,6 +10,7 @@ from torch.nn import functional
 from torchaudio.models.conformer import _FeedForwardModule
 
 from speechlite.nn.feedforward import ACTIVATIONS, FeedForward
+from speechlite.nn.pruning import cut
 
 SLOW = {
     "relu": lambda x: x.clamp(min=0),
@@ -46,3 +47,37 @@ def test_feedforward_when_training_then_inner_activations_are_dropped():
     block = FeedForward(4, 10, activation="relu", dropout=0.5)
     frames_BSD = torch.randn(2, 3, 4)
     assert not torch.equal(block(frames_BSD), block(frames_BSD))
+
+
+def _block():
+    torch.manual_seed(1)
+    return FeedForward(4, 10, activation="gelu", dropout=0.0)
+
+
+def test_gate_when_it_multiplies_units_then_inner_activations_are_scaled():
+    block, frames_BSD, gate_M = _block(), torch.randn(2, 3, 4), torch.rand(10)
+    inner_BSM = functional.gelu(block.expand(frames_BSD)) * gate_M
+    block.unit_gate = gate_M
+    torch.testing.assert_close(block(frames_BSD), block.contract(inner_BSM))
+
+
+def test_gate_when_it_multiplies_the_block_then_the_bias_is_scaled_too():
+    block, frames_BSD = _block(), torch.randn(2, 3, 4)
+    plain_BSD = block(frames_BSD)
+    block.block_gate = torch.tensor([0.3])
+    torch.testing.assert_close(block(frames_BSD), 0.3 * plain_BSD)
+
+
+def test_block_when_all_units_are_cut_then_the_bias_is_left():
+    block, frames_BSD = _block(), torch.randn(2, 3, 4)
+    cut(block, block.prune_groups(), {"units": []})
+    torch.testing.assert_close(block(frames_BSD), block.contract.bias.expand(2, 3, 4))
+    assert block.prune_groups() == ()
+
+
+def test_block_when_it_is_cut_whole_then_nothing_is_left():
+    block, frames_BSD = _block(), torch.randn(2, 3, 4)
+    cut(block, block.prune_groups(), {"units": [], "block": []})
+    assert not block(frames_BSD).any()
+    assert sum(parameter.numel() for parameter in block.parameters()) == 0
+    assert block.prune_groups() == ()

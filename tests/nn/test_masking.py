@@ -1,12 +1,14 @@
-"""Time alteration: how much, where, what, and independence of the batch."""
+"""Masks over time: how much, where, what, and independence of the batch."""
 
 from __future__ import annotations
+
+from math import comb
 
 import pytest
 import torch
 from scipy.stats import chisquare
 
-from speechlite.nn.masking import alter_time, choose_blocks
+from speechlite.nn.masking import alter_time, choose_blocks, choose_spans
 
 LAYER_REDUCTION = {
     "ratio": 0.15,
@@ -162,4 +164,83 @@ def test_alteration_when_done_then_the_input_is_unchanged_and_global_randomness_
     state = torch.get_rng_state()
     _alter(features_BSF)
     assert torch.equal(features_BSF, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def _spans(lengths, *, names=None, seed=0, num_frames=None, **changes):
+    options = {"probability": 0.08, "span_frames": 10, "min_spans": 2, **changes}
+    names = names or tuple(f"utterance-{row}" for row in range(len(lengths)))
+    return choose_spans(
+        torch.tensor(lengths), num_frames or max(lengths), names, seed=seed, **options
+    )
+
+
+def test_spans_begin_at_as_many_frames_as_expected():
+    # spans of one frame can be counted; 0.08 * 56 is rounded up in 48 of 100 utterances
+    counts = _spans([56] * 2000, span_frames=1).sum(1)
+    assert set(counts.tolist()) == {4, 5}
+    assert (
+        chisquare([int((counts == 4).sum()), int((counts == 5).sum())], [1040, 960]).pvalue > 0.001
+    )
+
+
+def test_spans_of_long_utterances_cover_about_half_of_the_frames():
+    covered = _spans([1000] * 200).float().mean()
+    # 80 distinct starts of 991; a frame is left alone if none of those up to 9 before it is chosen
+    before = [min(frame, 990) - max(frame - 9, 0) + 1 for frame in range(1000)]
+    alone = sum(comb(991 - starts, 80) / comb(991, 80) for starts in before) / 1000
+    assert abs(float(covered) - (1 - alone)) < 0.005
+
+
+def test_spans_are_at_least_as_long_as_asked_for():
+    for chosen_S in _spans([300] * 50):
+        assert min(_runs(chosen_S)) >= 10
+
+
+def test_spans_begin_at_every_frame_with_equal_probability():
+    chosen_BS = _spans([20] * 1100, probability=0.01, min_spans=1)
+    assert (chosen_BS.sum(1) == 10).all()
+    starts = chosen_BS.int().argmax(1)
+    assert chisquare(torch.bincount(starts, minlength=11).numpy()).pvalue > 0.001
+
+
+@pytest.mark.parametrize(("length", "num_spans"), [(50, 3), (2, 2), (1, 1)])
+def test_spans_are_as_many_as_asked_for_where_there_are_places(length, num_spans):
+    chosen_BS = _spans([length] * 20, probability=0.001, span_frames=1, min_spans=3)
+    assert (chosen_BS.sum(1) == num_spans).all()
+
+
+@pytest.mark.parametrize(("length", "span"), [(1, 1), (2, 1), (3, 1), (9, 4), (19, 9), (20, 10)])
+def test_span_of_a_short_utterance_is_half_as_long_as_that(length, span):
+    chosen_BS = _spans([length] * 20, probability=0.001, min_spans=0)
+    assert [_runs(chosen_S) for chosen_S in chosen_BS] == [[span]] * 20
+
+
+def test_spans_lie_within_the_lengths():
+    lengths = [60, 20, 3, 0]
+    chosen_BS = _spans(lengths, num_frames=80)
+    assert chosen_BS.shape == (4, 80)
+    for chosen_S, length in zip(chosen_BS, lengths, strict=True):
+        assert not chosen_S[length:].any()
+        assert chosen_S.any() == (length > 0)
+
+
+def test_spans_of_an_utterance_do_not_depend_on_its_batch():
+    names = tuple("abcdef")
+    together_BS = _spans([60] * 6, names=names, seed=9)
+    for row in (4, 0, 2):
+        alone_1S = _spans([60], names=(names[row],), seed=9, num_frames=90)
+        assert torch.equal(alone_1S[0, :60], together_BS[row])
+
+
+def test_spans_change_with_the_seed_and_the_utterance():
+    first, again = (_spans([500], names=("a",), seed=1) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, _spans([500], names=("a",), seed=2))
+    assert not torch.equal(first, _spans([500], names=("b",), seed=1))
+
+
+def test_spans_leave_global_randomness_untouched():
+    state = torch.get_rng_state()
+    _spans([100, 50])
     assert torch.equal(torch.get_rng_state(), state)

@@ -6,14 +6,15 @@ from collections import Counter
 
 import pytest
 import torch
-from scipy.stats import chisquare
+from scipy.stats import binomtest, chisquare
 from torch import nn
 
 from speechlite.core.errors import ConfigError
-from speechlite.nn.stack import build_layers, draw_depth, run_layers
+from speechlite.nn.feedforward import FeedForward
+from speechlite.nn.stack import build_layers, draw_depth, layer_groups, run_layers
 
 
-def _run(layers, *, num_layers=None, final_norm=None, valid_BS=None, width=3):
+def _run(layers, *, num_layers=None, final_norm=None, valid_BS=None, width=3, layer_drop=0.0):
     frames_BSD = torch.arange(2.0 * 4 * width).view(2, 4, width)
     return frames_BSD, run_layers(
         layers,
@@ -22,6 +23,7 @@ def _run(layers, *, num_layers=None, final_norm=None, valid_BS=None, width=3):
         num_layers=num_layers,
         final_norm=final_norm,
         valid_BS=valid_BS,
+        layer_drop=layer_drop,
     )
 
 
@@ -130,3 +132,65 @@ def test_depth_when_the_seed_is_the_same_then_so_is_the_depth():
 def test_depth_when_the_stack_was_cut_then_it_stays_within_what_is_left():
     assert {draw_depth(seed, [4, 8], 5) for seed in range(200)} == {4, 5}
     assert {draw_depth(seed, [4, 8], 3) for seed in range(20)} == {3}
+
+
+@pytest.mark.parametrize("layer_drop", [0.2, 0.7])
+def test_drop_when_layers_are_skipped_then_the_rate_is_the_asked_one(layer_drop):
+    layers, calls = _linears(4), []
+    for layer in layers:
+        layer.register_forward_hook(lambda *_: calls.append(1))
+    torch.manual_seed(4)
+    for _ in range(300):
+        _run(layers, layer_drop=layer_drop)
+    assert binomtest(1200 - len(calls), 1200, layer_drop).pvalue > 0.001
+
+
+def test_drop_when_a_layer_is_skipped_then_its_state_is_the_one_before():
+    layers, calls = _linears(4), []
+    for index, layer in enumerate(layers):
+        layer.register_forward_hook(lambda *_, index=index: calls.append(index))
+    torch.manual_seed(1)
+    _, hidden = _run(layers, layer_drop=0.5)
+    executed = set(calls)
+    assert 0 < len(executed) < 4
+    for index, layer in enumerate(layers):
+        before_BSD = hidden[index]
+        expected_BSD = layer(before_BSD) if index in executed else before_BSD
+        assert torch.equal(hidden[index + 1], expected_BSD)
+
+
+def test_drop_when_the_last_layer_is_skipped_then_the_final_norm_acts_once():
+    torch.manual_seed(0)
+    norm = nn.LayerNorm(3)
+    frames_BSD, hidden = _run(_linears(2), layer_drop=1.0, final_norm=norm)
+    assert torch.equal(hidden[1], frames_BSD)
+    assert torch.equal(hidden[2], norm(frames_BSD))
+
+
+def test_drop_when_it_is_off_then_no_random_number_is_drawn():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    layers = nn.ModuleList([nn.Identity()])
+    _run(layers)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_groups_when_layers_are_shared_then_each_stands_once(shared):
+    layers = build_layers(
+        lambda: FeedForward(3, 5, activation="relu", dropout=0.0), 3, share_parameters=shared
+    )
+    names = [group.name for group in layer_groups(layers)]
+    depths = [0] if shared else [0, 1, 2]
+    assert names == [f"layers.{depth}.{kind}" for depth in depths for kind in ("units", "block")]
+
+
+def test_groups_when_a_shared_layer_stands_among_others_then_its_first_depth_names_it():
+    first, second = (FeedForward(3, 5, activation="relu", dropout=0.0) for _ in range(2))
+    layers = nn.ModuleList([first, second, first])
+    assert [group.name for group in layer_groups(layers)][::2] == [
+        "layers.0.units",
+        "layers.1.units",
+    ]
+    owned = {name for group in layer_groups(layers) for name, _, _ in group.slices}
+    assert owned == {f"layers.{name}" for name, _ in layers.named_parameters()}
