@@ -18,7 +18,10 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "data": "prepare, check and dump Kaldi-style data directories",
+    "units": "cluster speech, and label every frame with its cluster",
     "pretrain": "train a model from unlabelled speech",
+    "import": "turn another toolkit's checkpoint into a model",
+    "export": "write a model for other toolkits",
     "compress": "make a model cheaper by one compressor",
     "evaluate": "train a head on a frozen model and score it",
     "hmm": "recognise speech by DNN-HMMs on the frames of frozen models",
@@ -27,8 +30,9 @@ VERBS = {
     "plugins": "list what is installed",
     "config": "print the configuration that a command would use",
 }
-"""Each verb, with its summary, is the module ``speechlite.cli.<verb>``: ``add_arguments(parser)``
-declares its options, long ones with underscores, and ``run(args)`` returns the exit code."""
+"""Each verb, with its summary, is the module ``speechlite.cli.<verb>`` (for import, ``import_``):
+``add_arguments(parser)`` declares its options, long ones with underscores, and ``run(args)``
+returns the exit code."""
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -108,7 +112,9 @@ def _add_debug(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_verb(verb: str, arguments: list[str]) -> int:
-    module = importlib.import_module(f"speechlite.cli.{verb}")
+    # import is a word of the language
+    name = "import_" if verb == "import" else verb
+    module = importlib.import_module(f"speechlite.cli.{name}")
     parser = _Parser(
         prog=f"speechlite {verb}", description=f"{VERBS[verb].capitalize()}.", allow_abbrev=False
     )

@@ -14,7 +14,13 @@ from speechlite.config.schema import Choice
 from speechlite.config.sources import Selection, Sources, choice_kinds, presets
 from speechlite.config.stages import STAGES
 from speechlite.config.store import ROOT, stored
-from speechlite.config.typed import build, config_hash, from_mapping, to_mapping
+from speechlite.config.typed import (
+    build,
+    config_hash,
+    from_mapping,
+    option_types,
+    to_mapping,
+)
 from speechlite.core.errors import ConfigError
 from speechlite.plugins.registry import Registry
 
@@ -96,15 +102,17 @@ def _take_choices(overrides: Sequence[Override], sources: Sources) -> list[Overr
 
 
 def _selections(sources: Sources) -> dict[str, Selection]:
-    for kind in choice_kinds(sources.schema):
+    kinds = choice_kinds(sources.schema)
+    required = [kind for kind in kinds if option_types(sources.schema)[kind] is Choice]
+    for kind in required:
         if kind not in sources.choices:
             registry = sources.registry
             names = [registry.spelling(component) for component in registry.components(kind)]
             names += presets(sources.config_dir, kind)
             cause = f"{kind}: nothing is chosen"
             raise ConfigError(cause, remedy=f"add {kind}=NAME with one of {', '.join(names)}")
-    kinds = choice_kinds(sources.schema)
-    return {kind: sources.select(kind, sources.choices[kind]) for kind in kinds}
+    chosen = [kind for kind in kinds if kind in sources.choices]
+    return {kind: sources.select(kind, sources.choices[kind]) for kind in chosen}
 
 
 def _refuse_unfilled(

@@ -53,12 +53,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """Options of Adam and its noam schedule (Vaswani et al. 2017, section 5.3)."""
+    """Options of Adam and its schedule."""
 
     learning_rate: float = 1.0e-3
     """Peak learning rate, reached at the end of warm-up; above 0."""
     warmup_steps: int = 8000
-    """Optimiser steps of linear warm-up; at least 1. Afterwards the rate falls as step ** -0.5."""
+    """Optimiser steps of linear warm-up; at least 1."""
+    schedule: str = "noam"
+    """After warm-up: noam (falls as step ** -0.5; Vaswani et al. 2017), linear (to 0), constant."""
     beta1: float = 0.9
     """Decay of the first moment."""
     beta2: float = 0.98
@@ -66,13 +68,20 @@ class OptimizerOptions:
     epsilon: float = 1.0e-9
     """Term in Adam's denominator."""
     weight_decay: float = 0.0
-    """L2 penalty, added to the gradient as in Adam."""
+    """Factor of the weights' decay."""
+    decoupled_decay: bool = False
+    """Whether weights decay apart from the gradient (AdamW), or by an L2 penalty in it (Adam)."""
     clip_norm: float = 5.0
     """Largest gradient norm of a step; 0 leaves gradients as they are."""
 
     def __post_init__(self) -> None:
         _positive(learning_rate=self.learning_rate, epsilon=self.epsilon)
         _at_least(1, warmup_steps=self.warmup_steps)
+        if self.schedule not in ("noam", "linear", "constant"):
+            raise ConfigError(
+                f"schedule={self.schedule!r}, expected noam, linear or constant",
+                remedy="change optimizer.schedule",
+            )
         _at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm)
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ConfigError(
@@ -134,6 +143,8 @@ class PretrainDataOptions:
     """Kaldi-style directories to choose the best model on."""
     features: str | None = None
     """Directory that ``speechlite data dump`` wrote features to; None computes them each time."""
+    units: str | None = None
+    """Directory that ``speechlite units`` wrote, for objectives that need units."""
     batch_seconds: float = 120.0
     """Most audio of a batch, over all processes, in seconds."""
     max_seconds: float = 36.5
@@ -169,10 +180,25 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class CompressConfig:
-    """Options of ``speechlite compress``."""
+    """Options of ``speechlite compress``: a compressor, training, or a compressor in training."""
 
-    compressor: Choice
-    """The rewrite to carry out."""
+    compressor: Choice | None = None
+    """The rewrite to carry out; none only trains the model on."""
+    objective: Choice | None = None
+    """The training signal; none compresses without training."""
+    data: PretrainDataOptions = field(default_factory=PretrainDataOptions)
+    """What to train on."""
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    """How weights are updated."""
+    trainer: TrainerOptions = field(default_factory=TrainerOptions)
+    """How long, how precisely and on what machine."""
+
+    def __post_init__(self) -> None:
+        if self.compressor is None and self.objective is None:
+            raise ConfigError(
+                "neither a compressor nor an objective is chosen",
+                remedy="add compressor=NAME, objective=NAME or both",
+            )
 
 
 @dataclass(frozen=True)

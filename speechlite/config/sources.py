@@ -15,8 +15,7 @@ from typing import Any
 
 from speechlite.config.checks import check_content, placed
 from speechlite.config.safe_yaml import Document, load_document
-from speechlite.config.schema import Choice
-from speechlite.config.typed import option_types
+from speechlite.config.typed import is_choice, option_types
 from speechlite.core.component import Component
 from speechlite.core.errors import ConfigError
 from speechlite.plugins.registry import Registry
@@ -180,9 +179,9 @@ def choice_kinds(schema: type[Any]) -> tuple[str, ...]:
         schema: the stage's dataclass.
 
     Returns:
-        Names of its fields of type Choice.
+        Names of its fields of type Choice, optional ones included.
     """
-    return tuple(name for name, hint in option_types(schema).items() if hint is Choice)
+    return tuple(name for name, hint in option_types(schema).items() if is_choice(hint))
 
 
 def presets(config_dir: Path | None, kind: str) -> list[str]:

@@ -11,6 +11,7 @@ from speechlite.config.schema import (
     PretrainConfig,
     ProfileConfig,
 )
+from speechlite.config.units import UnitsConfig
 
 __all__ = ["STAGES"]
 
@@ -20,5 +21,6 @@ STAGES: Mapping[str, type] = {
     "evaluate": EvaluateConfig,
     "profile": ProfileConfig,
     "hmm": DnnHmmConfig,
+    "units": UnitsConfig,
 }
 """The options of each stage, by the name of its verb."""

@@ -15,9 +15,8 @@ from typing import Any
 
 from speechlite.config.checks import MISSING
 from speechlite.config.safe_yaml import Document
-from speechlite.config.schema import Choice
 from speechlite.config.sources import Selection
-from speechlite.config.typed import option_types, to_mapping
+from speechlite.config.typed import is_choice, option_types, to_mapping
 
 __all__ = ["ROOT", "default_values", "stored"]
 
@@ -39,7 +38,7 @@ def default_values(cls: type[Any]) -> dict[str, Any]:
     hints = option_types(cls)
     values = {}
     for field in dataclasses.fields(cls):
-        if field.name not in hints or hints[field.name] is Choice:
+        if field.name not in hints or is_choice(hints[field.name]):
             continue
         if field.default is not dataclasses.MISSING:
             values[field.name] = to_mapping(field.default)

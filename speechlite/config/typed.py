@@ -23,6 +23,7 @@ __all__ = [
     "convert",
     "describe",
     "from_mapping",
+    "is_choice",
     "option_types",
     "to_mapping",
     "unknown_option",
@@ -138,6 +139,18 @@ def option_types(cls: type[Any]) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
 
 
+def is_choice(hint: Any) -> bool:
+    """Tell whether an option is the choice of a component.
+
+    Args:
+        hint: the option's type.
+
+    Returns:
+        True for Choice, also where it may be left out.
+    """
+    return hint is Choice or Choice in get_args(hint)
+
+
 def unknown_option(path: str, *, key: str, known: Sequence[str]) -> ConfigError:
     """Return the error about an option that does not exist.
 
@@ -217,12 +230,13 @@ def describe(hint: Any) -> str:
 
 
 def _instance(cls: type[Any], values: dict[str, Any], where: str) -> Any:
+    place = f"{where}: " if where else ""
     try:
         return cls(**values)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error.cause}", remedy=error.remedy) from None
+        raise ConfigError(f"{place}{error.cause}", remedy=error.remedy) from None
     except (ValueError, TypeError, ArithmeticError) as error:
-        raise ConfigError(f"{where}: {error}", remedy="correct the value") from None
+        raise ConfigError(f"{place}{error}", remedy="correct the value") from None
 
 
 def _convert_union(hint: Any, value: Any, where: str) -> Any:

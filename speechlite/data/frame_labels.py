@@ -9,12 +9,11 @@ from speechlite.core.errors import DataError
 from speechlite.data.corpora.ctm import read_ctm
 from speechlite.data.corpora.phone_labels import write_phone_labels
 from speechlite.data.datadir import read_datadir
-from speechlite.data.reader import FrameGrid, UtteranceReader
+from speechlite.data.reader import KALDI_FRAMES, UtteranceReader
 
 __all__ = ["label_frames"]
 
 _SILENCE = "SIL"
-_KALDI_FRAMES = FrameGrid(sample_rate=16000, stride=160, min_samples=400)
 
 
 def label_frames(directories: Sequence[Path]) -> list[Path]:
@@ -43,8 +42,8 @@ def label_frames(directories: Sequence[Path]) -> list[Path]:
     written = []
     for path in aligned:
         utterances = {item.id: item for item in read_datadir(path).utterances}
-        reader = UtteranceReader(utterances, _KALDI_FRAMES)
-        frames = {name: _KALDI_FRAMES.num_frames(reader.num_samples(name)) for name in utterances}
+        reader = UtteranceReader(utterances, KALDI_FRAMES)
+        frames = {name: KALDI_FRAMES.num_frames(reader.num_samples(name)) for name in utterances}
         out = path / "phone_labels"
         write_phone_labels(path / "phones.ctm", frames, out, phones=phones)
         written.append(out)

@@ -19,7 +19,7 @@ from speechlite.data.audio import read_info, read_wave
 from speechlite.data.datadir import Utterance
 from speechlite.data.features import FeatureStore
 
-__all__ = ["FrameGrid", "UtteranceReader", "pad"]
+__all__ = ["KALDI_FRAMES", "FrameGrid", "UtteranceReader", "frame_of", "pad"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,34 @@ class FrameGrid:
         return max(0, 1 + (num_samples - self.min_samples) // self.stride)
 
 
+KALDI_FRAMES = FrameGrid(sample_rate=16000, stride=160, min_samples=400)
+"""Frames of Kaldi's features and alignments: 25 ms long, 10 ms apart."""
+
+
+def _centres(grid: FrameGrid, count: int) -> np.ndarray:
+    return (np.arange(count) * grid.stride + grid.min_samples / 2) / grid.sample_rate
+
+
+def frame_of(
+    target: FrameGrid, source: FrameGrid, *, num_target: int, num_source: int
+) -> np.ndarray:
+    """Return the frame of one grid that is nearest to each frame of another.
+
+    Args:
+        target: the frames to find one for each.
+        source: the frames to choose from.
+        num_target: number of target frames.
+        num_source: number of source frames, at least 1.
+
+    Returns:
+        (num_target,) indices.
+    """
+    times = _centres(target, num_target) * source.sample_rate - source.min_samples / 2
+    # a tie goes to the earlier frame, whatever the rounding of the division
+    nearest = np.ceil(times / source.stride - 0.5 - 1e-9).astype(np.int64)
+    return nearest.clip(0, num_source - 1)
+
+
 def pad(sequences: Sequence[Tensor]) -> Padded:
     """Join sequences of unequal length, padded with zeros.
 
@@ -71,6 +99,7 @@ class UtteranceReader:
         features: cached features by utterance id; None reads sound.
         max_seconds: longer utterances are cut to this at a random place; None reads all.
         labels: label streams; each gives int64 labels by utterance id.
+        frame_streams: label streams with a label for each frame, which are cut as the sound is.
     """
 
     utterances: Mapping[str, Utterance]
@@ -78,6 +107,7 @@ class UtteranceReader:
     features: Sequence[FeatureStore] | None = None
     max_seconds: float | None = None
     labels: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    frame_streams: frozenset[str] = frozenset()
 
     def read(self, names: Sequence[str], *, seed: int = 0, crop_seed: int = 0) -> Batch:
         """Read one batch.
@@ -92,25 +122,35 @@ class UtteranceReader:
         """
         windows = [self._window(name, crop_seed) for name in names]
         pairs = list(zip(names, windows, strict=True))
-        batch = replace(self.read_labels(names), seed=seed)
+        batch = replace(self.read_labels(names, windows), seed=seed)
         if self.features is not None:
             read = [self._read_features(name, *window) for name, window in pairs]
             return replace(batch, features=pad(read))
         return replace(batch, waves=pad([self._read_wave(name, *window) for name, window in pairs]))
 
-    def read_labels(self, names: Sequence[str]) -> Batch:
+    def read_labels(
+        self, names: Sequence[str], windows: Sequence[tuple[int, int | None]] | None = None
+    ) -> Batch:
         """Read a batch without its sound.
 
         Args:
             names: utterance ids.
+            windows: first frame and number of frames of each, None for all; None for whole
+                utterances.
 
         Returns:
             A batch of ids, speakers and labels.
         """
+        whole: Sequence[tuple[int, int | None]] = [(0, None)] * len(names)
         return Batch(
             ids=tuple(names),
             speakers=tuple(self.utterances[name].speaker for name in names),
-            labels={stream: self._labels(stream, names) for stream in self.labels},
+            labels={
+                stream: self._labels(
+                    stream, names, (windows or whole) if stream in self.frame_streams else whole
+                )
+                for stream in self.labels
+            },
         )
 
     def num_samples(self, name: str) -> int:
@@ -129,7 +169,9 @@ class UtteranceReader:
             return round(utterance.duration_seconds * self.grid.sample_rate)
         return read_info(utterance.audio_path).num_frames
 
-    def _labels(self, stream: str, names: Sequence[str]) -> Padded:
+    def _labels(
+        self, stream: str, names: Sequence[str], windows: Sequence[tuple[int, int | None]]
+    ) -> Padded:
         source = self.labels[stream]
         missing = [name for name in names if name not in source]
         if missing:
@@ -137,7 +179,11 @@ class UtteranceReader:
                 f"utterance {missing[0]} has no {stream} labels",
                 remedy=f"make {stream} labels for every utterance of the split",
             )
-        return pad([torch.as_tensor(source[name], dtype=torch.int64) for name in names])
+        rows = [
+            source[name][start : None if count is None else start + count]
+            for name, (start, count) in zip(names, windows, strict=True)
+        ]
+        return pad([torch.as_tensor(row, dtype=torch.int64) for row in rows])
 
     def _window(self, name: str, crop_seed: int) -> tuple[int, int | None]:
         # first frame and number of frames to keep; None for all

@@ -11,14 +11,12 @@ import torch
 
 from speechlite.data.datadir import Utterance
 from speechlite.data.order import BatchOrder
-from speechlite.data.reader import FrameGrid, UtteranceReader
+from speechlite.data.reader import KALDI_FRAMES, UtteranceReader
 from speechlite.hmm.features import Floats
 from speechlite.nn.mfcc import Mfcc
 
-__all__ = ["GRID", "compute_cepstra"]
+__all__ = ["compute_cepstra"]
 
-GRID = FrameGrid(sample_rate=16000, stride=160, min_samples=400)
-"""Frames of GMMs and alignments: 25 ms long, 10 ms apart."""
 _SAMPLE_SCALE = 32768.0
 _BATCH_SECONDS = 120.0
 
@@ -45,8 +43,8 @@ def compute_cepstra(
         DataError: if there is no utterance, or audio cannot be read.
         ConfigError: if there are more cepstra than mel filters.
     """
-    reader = UtteranceReader(utterances, GRID)
-    extract = Mfcc(GRID.sample_rate, num_cepstra, scale=_SAMPLE_SCALE)
+    reader = UtteranceReader(utterances, KALDI_FRAMES)
+    extract = Mfcc(KALDI_FRAMES.sample_rate, num_cepstra, scale=_SAMPLE_SCALE)
     order = BatchOrder(
         durations,
         batch_seconds=max([_BATCH_SECONDS, *durations.values()]),

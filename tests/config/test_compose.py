@@ -173,12 +173,12 @@ def test_compose_leaves_hydra_as_it_was(registry):
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_every_stage_has_defaults_that_fit_their_types(stage):
     from speechlite.config.store import default_values
-    from speechlite.config.typed import build, option_types
+    from speechlite.config.typed import build, is_choice, option_types
 
     chosen = {
         k: Choice(k, "a", TrainerOptions())
         for k, t in option_types(STAGES[stage]).items()
-        if t is Choice
+        if is_choice(t)
     }
     config = build(STAGES[stage], {**default_values(STAGES[stage]), **chosen}, where="")
     assert to_mapping(dataclasses.replace(config)) == to_mapping(config)

@@ -57,4 +57,4 @@ def test_training_of_fewer_than_no_layers_is_refused():
 
 def test_hmm_is_a_stage_of_its_own():
     assert STAGES["hmm"] is DnnHmmConfig
-    assert set(STAGES) == {"pretrain", "compress", "evaluate", "profile", "hmm"}
+    assert set(STAGES) == {"pretrain", "compress", "evaluate", "profile", "hmm", "units"}

@@ -9,7 +9,8 @@ import soundfile
 
 from speechlite.core.errors import ConfigError, DataError
 from speechlite.data.datadir import read_datadir
-from speechlite.hmm.cepstra import GRID, compute_cepstra
+from speechlite.data.reader import KALDI_FRAMES, FrameGrid
+from speechlite.hmm.cepstra import compute_cepstra
 
 LENGTHS = {"s-b": 8000, "s-a": 16000, "s-short": 400, "s-odd": 5001}
 
@@ -82,4 +83,4 @@ def test_compute_cepstra_when_there_are_too_many_cepstra_then_config_error(speec
 
 
 def test_grid_when_an_utterance_has_the_fewest_samples_then_it_has_a_frame():
-    assert (GRID.min_samples, GRID.stride, GRID.sample_rate) == (400, 160, 16000)
+    assert FrameGrid(sample_rate=16000, stride=160, min_samples=400) == KALDI_FRAMES

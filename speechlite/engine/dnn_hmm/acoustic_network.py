@@ -23,22 +23,20 @@ from speechlite.core.model import SpeechModel
 from speechlite.core.types import Hidden, LabelSpace, stateless_seed
 from speechlite.data.atomic import replace_file
 from speechlite.data.order import BatchOrder
-from speechlite.data.reader import FrameGrid, UtteranceReader
+from speechlite.data.reader import KALDI_FRAMES, FrameGrid, UtteranceReader, frame_of
 from speechlite.engine.build import build_head
 from speechlite.engine.dnn_hmm.steps import write_report
 from speechlite.engine.dnn_hmm.workspace import Workspace
 from speechlite.engine.frozen import FrozenModel, HiddenCache
-from speechlite.engine.pretrain import set_threads
 from speechlite.engine.progress import track
 from speechlite.engine.splits import Split, check_features, frame_grid, open_features
-from speechlite.hmm.cepstra import GRID
+from speechlite.engine.training_run import set_threads
 
 __all__ = [
     "AcousticNetwork",
     "FrozenFrames",
     "batches",
     "build_network",
-    "frame_of",
     "labels_at",
     "open_frames",
     "read_network",
@@ -48,28 +46,6 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 _STREAM = "pdfs"
-
-
-def _centres(grid: FrameGrid, count: int) -> npt.NDArray[np.float64]:
-    return (np.arange(count) * grid.stride + grid.min_samples / 2) / grid.sample_rate
-
-
-def frame_of(target: FrameGrid, source: FrameGrid, *, num_target: int, num_source: int) -> Ints:
-    """Return the frame of one grid that is nearest to each frame of another.
-
-    Args:
-        target: the frames to find one for each.
-        source: the frames to choose from.
-        num_target: number of target frames.
-        num_source: number of source frames, at least 1.
-
-    Returns:
-        (num_target,) indices.
-    """
-    times = _centres(target, num_target) * source.sample_rate - source.min_samples / 2
-    # a tie goes to the earlier frame, whatever the rounding of the division
-    nearest = np.ceil(times / source.stride - 0.5 - 1e-9).astype(np.int64)
-    return nearest.clip(0, num_source - 1)
 
 
 def labels_at(grid: FrameGrid, pdfs_L: npt.NDArray[np.int32], num_samples: int) -> Ints:
@@ -84,8 +60,9 @@ def labels_at(grid: FrameGrid, pdfs_L: npt.NDArray[np.int32], num_samples: int) 
         (S,) densities.
     """
     count = grid.num_frames(num_samples)
-    places = frame_of(grid, GRID, num_target=count, num_source=len(pdfs_L))
-    return pdfs_L[places].astype(np.int64)
+    places = frame_of(grid, KALDI_FRAMES, num_target=count, num_source=len(pdfs_L))
+    densities_S: Ints = pdfs_L[places].astype(np.int64)
+    return densities_S
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from speechlite.data.reader import KALDI_FRAMES, frame_of
 from speechlite.engine.dnn_hmm.acoustic_network import (
     AcousticNetwork,
     FrozenFrames,
     batches,
-    frame_of,
 )
 from speechlite.engine.dnn_hmm.gmm import read_stage
 from speechlite.engine.dnn_hmm.workspace import Workspace, training_set
 from speechlite.engine.splits import Split
 from speechlite.hmm.acoustic_model import AcousticModel
-from speechlite.hmm.cepstra import GRID
 from speechlite.hmm.decoder import Decoder
 from speechlite.hmm.gmm_scores import GmmScorer
 from speechlite.hmm.parallel import map_forked
@@ -92,9 +91,9 @@ class NetworkScores:
                 _, hidden = self.frames.frozen.read(names)
             found = {}
             for name, scores_SP in zip(names, self.network.scores(hidden), strict=True):
-                count = GRID.num_frames(reader.num_samples(name))
+                count = KALDI_FRAMES.num_frames(reader.num_samples(name))
                 places = frame_of(
-                    GRID, self.frames.grid, num_target=count, num_source=len(scores_SP)
+                    KALDI_FRAMES, self.frames.grid, num_target=count, num_source=len(scores_SP)
                 )
                 found[name] = scores_SP[places]
             yield found

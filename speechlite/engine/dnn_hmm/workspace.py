@@ -10,9 +10,10 @@ from typing import Any
 from speechlite.config.compose import to_mapping
 from speechlite.config.dnn_hmm import DnnHmmConfig
 from speechlite.core.errors import ConfigError, DataError
+from speechlite.data.reader import KALDI_FRAMES
 from speechlite.engine.progress import track
 from speechlite.engine.splits import Split, read_split
-from speechlite.hmm.cepstra import GRID, compute_cepstra
+from speechlite.hmm.cepstra import compute_cepstra
 from speechlite.hmm.features import normalise_speakers
 from speechlite.hmm.gmm_training import TrainingConditions
 from speechlite.hmm.lang import Lang
@@ -145,7 +146,7 @@ class Workspace:
         Returns:
             Their utterances; too short ones are left out and counted.
         """
-        return read_split([str(path) for path in directories], GRID, need_text=True)
+        return read_split([str(path) for path in directories], KALDI_FRAMES, need_text=True)
 
     def lang(self) -> Lang:
         """Read the lang directory.

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from speechlite.core.errors import ConfigError
-from speechlite.data.reader import FrameGrid
-from speechlite.engine.dnn_hmm.acoustic_network import device_of, frame_of, labels_at
-from speechlite.hmm.cepstra import GRID
+from speechlite.data.reader import KALDI_FRAMES, FrameGrid, frame_of
+from speechlite.engine.dnn_hmm.acoustic_network import device_of, labels_at
 
 GRIDS = [
     FrameGrid(16000, 160, 400),
@@ -48,18 +47,18 @@ def test_frame_of_no_frames_is_empty():
 @pytest.mark.parametrize("samples", [400, 1040, 1359, 1360, 1361, 16000, 16319])
 @pytest.mark.parametrize("more", [-2, 0, 1])
 def test_labels_at_takes_the_density_at_each_frame(grid, samples, more):
-    at_rate = samples * grid.sample_rate // GRID.sample_rate
-    count = max(1, GRID.num_frames(samples) + more)
+    at_rate = samples * grid.sample_rate // KALDI_FRAMES.sample_rate
+    count = max(1, KALDI_FRAMES.num_frames(samples) + more)
     pdfs_L = np.arange(count, dtype=np.int32) * 7 % 50
     found = labels_at(grid, pdfs_L, at_rate)
-    expected = nearest(grid, GRID, grid.num_frames(at_rate), count)
+    expected = nearest(grid, KALDI_FRAMES, grid.num_frames(at_rate), count)
     assert found.dtype == np.int64
     assert found.tolist() == [int(pdfs_L[place]) for place in expected]
 
 
 def test_labels_at_on_the_grid_of_the_alignment_are_the_alignment():
     pdfs_L = np.array([3, 1, 4, 1, 5], np.int32)
-    assert labels_at(GRID, pdfs_L, 400 + 4 * 160 + 159).tolist() == pdfs_L.tolist()
+    assert labels_at(KALDI_FRAMES, pdfs_L, 400 + 4 * 160 + 159).tolist() == pdfs_L.tolist()
 
 
 def test_device_of_a_gpu_that_is_not_there_is_refused(monkeypatch):

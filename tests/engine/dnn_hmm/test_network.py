@@ -10,12 +10,11 @@ from safetensors.torch import load_file, save_file
 from speechlite.config.compose import compose
 from speechlite.core.errors import DataError
 from speechlite.core.types import Hidden
-from speechlite.data.reader import UtteranceReader
+from speechlite.data.reader import KALDI_FRAMES, UtteranceReader, frame_of
 from speechlite.engine.checkpoint import load_model
 from speechlite.engine.dnn_hmm.acoustic_network import (
     AcousticNetwork,
     build_network,
-    frame_of,
     labels_at,
     open_frames,
     read_network,
@@ -26,7 +25,6 @@ from speechlite.engine.dnn_hmm.scores import NetworkScores
 from speechlite.engine.dnn_hmm.scoring import score_words
 from speechlite.engine.dnn_hmm.workspace import Workspace, training_set
 from speechlite.engine.splits import Split
-from speechlite.hmm.cepstra import GRID
 
 
 @pytest.fixture
@@ -81,13 +79,15 @@ def test_network_scores_give_every_utterance_all_frames_of_ten_milliseconds(
     frames = open_frames(space, model, splits, features=None, needs_all_layers=True)
     source = NetworkScores(network, frames, 0.1, (13.0,))
     found = {k: v for chunk in source.chunks(splits["test"]) for k, v in chunk.items()}
-    reader = UtteranceReader(splits["test"].utterances, GRID)
+    reader = UtteranceReader(splits["test"].utterances, KALDI_FRAMES)
     assert found.keys() == splits["test"].utterances.keys()
     for name, scores_SP in found.items():
-        assert scores_SP.shape == (GRID.num_frames(reader.num_samples(name)), hmm.num_pdfs)
+        assert scores_SP.shape == (KALDI_FRAMES.num_frames(reader.num_samples(name)), hmm.num_pdfs)
         _, hidden = frames.frozen.read((name,))
         (alone,) = network.scores(hidden)
-        places = frame_of(GRID, frames.grid, num_target=len(scores_SP), num_source=len(alone))
+        places = frame_of(
+            KALDI_FRAMES, frames.grid, num_target=len(scores_SP), num_source=len(alone)
+        )
         assert np.abs(scores_SP - alone[places]).max() < 1e-3
 
 
