@@ -1,0 +1,1 @@
+"""Other people's checkpoints: what they hold as plain values, and back."""
