@@ -16,6 +16,7 @@ from typing import Any
 
 from speechlite.config.compose import compose
 from speechlite.config.safe_yaml import load_yaml
+from speechlite.config.schema import Choice
 from speechlite.config.stages import STAGES
 from speechlite.core.component import KINDS
 from speechlite.core.errors import SpeechliteError
@@ -119,10 +120,19 @@ def _check_configs(conf: Path, registry: Registry) -> Iterator[str]:
         if stage is None:
             yield from _reported(path, partial(load_yaml, path))
             continue
-        kinds = {field.name for field in fields(STAGES[stage])}
-        choices = [[f"{kind}={name}"] for kind, name in presets if kind in kinds]
-        for overrides in [[], *choices]:
-            yield from _composed(stage, path, registry, overrides)
+        refused = list(_composed(stage, path, registry, []))
+        yield from refused
+        kinds = set() if refused else _chosen_kinds(stage, path, registry)
+        for kind, name in presets:
+            if kind in kinds:
+                yield from _composed(stage, path, registry, [f"{kind}={name}"])
+
+
+def _chosen_kinds(stage: str, path: Path, registry: Registry) -> set[str]:
+    # a choice that the file leaves out is left out for a reason
+    config = compose(stage, registry=registry, config_dir=path.parent, config_name=path.stem)
+    values = ((field.name, getattr(config, field.name)) for field in fields(STAGES[stage]))
+    return {name for name, value in values if isinstance(value, Choice)}
 
 
 def _composed(
@@ -151,8 +161,15 @@ def _check_experiments(path: Path, registry: Registry) -> Iterator[str]:
     for primary in sorted(path.parent.glob("pretrain_*.yaml")):
         for system in systems.values():
             yield from _composed("pretrain", primary, registry, system.overrides)
-    for step in (step for steps in chains.values() for step in steps):
-        yield from _composed("compress", path, registry, step, primary=False)
+    for step in dict.fromkeys(step for steps in chains.values() for step in steps):
+        if step.config is None:
+            yield from _composed("compress", path, registry, step.overrides, primary=False)
+            continue
+        primaries = sorted(path.parent.glob(f"{step.config}_*.yaml"))
+        if not primaries:
+            yield f"{path}:1: chain {step.name} names {step.config}, which no file begins with"
+        for primary in primaries:
+            yield from _composed("compress", primary, registry, step.overrides)
 
 
 def check_recipe(folder: Path, registry: Registry) -> list[str]:

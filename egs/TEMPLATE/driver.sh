@@ -17,6 +17,7 @@ scale=mini # which configurations: conf/pretrain_<scale>.yaml, conf/evaluate_<ta
 seeds=1 # seeds joined by commas
 exp_dir=exp # where models, logs and records go
 pretrain_overrides= # options of pretraining, joined by spaces: trainer.max_steps=100 ...
+compress_overrides= # options of training in compression, joined by spaces
 evaluate_overrides= # options of evaluation, joined by spaces
 hmm_steps=all # steps of stage dnn_hmm joined by commas: lang, lm, gmm, tdnn, graph, decode, rescore
 hmm_overrides= # options of stage dnn_hmm, joined by spaces

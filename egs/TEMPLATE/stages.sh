@@ -27,7 +27,11 @@ stage_pretrain() {
     sweep "${train_cmd[@]}" speechlite pretrain --config "pretrain_$scale" "${overrides[@]}"
 }
 
-stage_compress() { sweep "${train_cmd[@]}" speechlite compress; }
+stage_compress() {
+    local -a overrides
+    read -ra overrides <<<"$compress_overrides"
+    sweep "${train_cmd[@]}" speechlite compress --scale "$scale" "${overrides[@]}"
+}
 
 stage_evaluate() {
     local -a overrides names

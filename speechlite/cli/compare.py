@@ -47,9 +47,11 @@ def run(args: argparse.Namespace) -> int:
 
     figures, claims = [], []
     if args.out_dir is not None:
+        from speechlite.engine.architecture_plot import architecture_figures
         from speechlite.engine.layer_analysis import layer_figures
 
-        figures = layer_figures([Path(path) for path in args.paths])
+        paths = [Path(path) for path in args.paths]
+        figures = [*layer_figures(paths), *architecture_figures(paths)]
     if args.claims is not None:
         from speechlite.engine.claims import decide_claims
 

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="checkpoint to compress")
     parser.add_argument("--out_dir", type=Path, help="the result goes to its model/")
     add_sweep_options(parser)
+    parser.add_argument("--scale", help="what the names of a sweep's primary files end in")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     registry = open_registry()
     if args.experiments is not None:
         sweep, experiments = open_sweep(args, registry)
-        sweep.compress(experiments)
+        sweep.compress(experiments, args.scale)
         return 0
     if args.model is None or args.out_dir is None:
         raise UsageError(

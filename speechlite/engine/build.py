@@ -21,7 +21,9 @@ __all__ = [
     "build_model",
     "build_objective",
     "edit_of",
+    "labels_needed",
     "model_spec",
+    "models_read",
     "replay_edits",
 ]
 
@@ -74,19 +76,60 @@ def build_frontend(choice: Choice, registry: Registry) -> Frontend:
     return frontend
 
 
-def build_objective(choice: Choice, model: SpeechModel, registry: Registry) -> Objective:
+def build_objective(
+    choice: Choice,
+    model: SpeechModel,
+    registry: Registry,
+    *,
+    labels: Mapping[str, LabelSpace] | None = None,
+    models: Mapping[str, SpeechModel] | None = None,
+) -> Objective:
     """Build an objective for a model.
 
     Args:
         choice: the chosen objective.
         model: the model that it will train.
         registry: where its name is looked up.
+        labels: classes of the label streams that it needs.
+        models: the further models that it reads, by the option that names each.
 
     Returns:
         The objective with fresh parameters of its own.
     """
-    objective: Objective = _load(choice, registry)(choice.options, model=model)
+    factory = _load(choice, registry)
+    further: dict[str, Any] = dict(models or {})
+    if factory.needs:
+        further["labels"] = labels
+    objective: Objective = factory(choice.options, model=model, **further)
     return objective
+
+
+def labels_needed(choice: Choice, registry: Registry) -> tuple[str, ...]:
+    """Return the label streams that an objective needs.
+
+    Args:
+        choice: the chosen objective.
+        registry: where its name is looked up.
+
+    Returns:
+        Names of streams.
+    """
+    names: tuple[str, ...] = _load(choice, registry).needs
+    return names
+
+
+def models_read(choice: Choice, registry: Registry) -> tuple[str, ...]:
+    """Return the options of an objective that name checkpoints.
+
+    Args:
+        choice: the chosen objective.
+        registry: where its name is looked up.
+
+    Returns:
+        Names of options.
+    """
+    names: tuple[str, ...] = _load(choice, registry).reads
+    return names
 
 
 def build_compressor(choice: Choice, registry: Registry) -> Compressor:

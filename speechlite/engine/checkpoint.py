@@ -68,6 +68,8 @@ def save_model(model: SpeechModel, directory: Path) -> None:
         content = {"config_sha256": config_hash(content), **content}
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         (temporary / "config.yaml").write_text(text, encoding="utf-8")
+        # the safetensors library writes for the owner's eyes only
+        weights.chmod((temporary / "config.yaml").stat().st_mode)
         (temporary / "README.md").write_text(_model_card(model), encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,18 @@ from speechlite.core.model import SpeechModel
 from speechlite.core.types import Hidden, LabelSpace, stateless_seed
 from speechlite.data.datadir import Utterance
 from speechlite.data.order import BatchOrder, Position
-from speechlite.data.reader import UtteranceReader
+from speechlite.data.reader import KALDI_FRAMES, FrameGrid, UtteranceReader, frame_of
 from speechlite.engine.build import build_head
 from speechlite.engine.frozen import FrozenModel, HiddenCache
 from speechlite.engine.labels import LAYOUTS, TEXT_STREAMS, describe_labels, read_labels
-from speechlite.engine.pretrain import set_threads
 from speechlite.engine.progress import track
 from speechlite.engine.splits import Split, check_features, frame_grid, open_features, read_split
+from speechlite.engine.training_run import set_threads
 from speechlite.plugins.registry import Registry
 
 __all__ = ["Evaluation", "SplitScore", "evaluate"]
+
+_LABEL_TOLERANCE = 3
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ def evaluate(
     set_threads(config.training.threads)
     splits = _read_splits(config, model)
     labels, rows = read_labels(config.task, splits)
+    if LAYOUTS[config.task.labels] == "frame":
+        rows = _at_frames(rows, splits.values(), frame_grid(model.frontend))
     reader = _reader(splits, model, features, {labels.stream: rows})
     torch.manual_seed(stateless_seed(config.training.seed, "head"))
     frozen, head = _frozen_and_head(config, model, registry, reader, labels, cache)
@@ -174,6 +178,26 @@ def _refuse_clashes(splits: Mapping[str, Split]) -> None:
                 f"two data directories are called {split.name}, which a record cannot tell apart",
                 remedy="rename one of them",
             )
+
+
+def _at_frames(
+    rows: Mapping[str, np.ndarray], splits: Iterable[Split], grid: FrameGrid
+) -> dict[str, np.ndarray]:
+    """Bring labels of Kaldi's frames to those of the model; others stay, and the head judges."""
+    found = dict(rows)
+    for split in splits:
+        reader = UtteranceReader(split.utterances, grid)
+        for name in split.utterances:
+            samples = reader.num_samples(name)
+            frames = grid.num_frames(samples)
+            kaldi = KALDI_FRAMES.num_frames(samples * KALDI_FRAMES.sample_rate // grid.sample_rate)
+            labels = rows.get(name)
+            if labels is None or len(labels) == 0 or abs(len(labels) - kaldi) > _LABEL_TOLERANCE:
+                continue
+            if abs(len(labels) - frames) > _LABEL_TOLERANCE:
+                places = frame_of(grid, KALDI_FRAMES, num_target=frames, num_source=len(labels))
+                found[name] = labels[places]
+    return found
 
 
 def _reader(

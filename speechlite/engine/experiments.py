@@ -11,11 +11,20 @@ from typing import Any
 from speechlite.config.safe_yaml import load_yaml
 from speechlite.core.errors import ConfigError, UsageError
 
-__all__ = ["Experiment", "Experiments", "Row", "System", "read_experiments", "read_seeds"]
+__all__ = [
+    "Experiment",
+    "Experiments",
+    "Row",
+    "Step",
+    "System",
+    "read_experiments",
+    "read_seeds",
+]
 
 NO_CHAIN = "none"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TAKEN = ("all", "pretrain")
+_CONFIG = "config="
 _REMEDY = "see the comments at the head of the file for its form"
 
 
@@ -50,6 +59,21 @@ class System:
 
 
 @dataclass(frozen=True)
+class Step:
+    """Name one compression of a chain.
+
+    Args:
+        name: part of its directory: the chain's name, with a number where it is not the last.
+        config: primary file without the scale at its end; None for the defaults.
+        overrides: options.
+    """
+
+    name: str
+    config: str | None
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Join a system and a chain of compressors with the rows that they fill.
 
@@ -57,14 +81,14 @@ class Experiment:
         id: what the command line calls it.
         system: the model before compression.
         chain: name of the chain; ``none`` for no compression.
-        steps: overrides of each compression.
+        steps: the compressions, in order; those of a chain that it follows come first.
         rows: rows of tables.
     """
 
     id: str
     system: System
     chain: str
-    steps: tuple[tuple[str, ...], ...]
+    steps: tuple[Step, ...]
     rows: tuple[Row, ...]
 
     def directory(self, exp_dir: Path, seed: int) -> Path:
@@ -174,7 +198,7 @@ def read_experiments(path: Path) -> Experiments:
         raise ConfigError(f"expected the keys {sorted(expected)}", remedy=_REMEDY, path=path)
     _check_sections(content, path)
     systems = {name: _system(name, body, path) for name, body in content["systems"].items()}
-    chains = {name: _steps(name, body, path) for name, body in content["chains"].items()}
+    chains = _chains(content["chains"], path)
     experiments = {
         str(key): _experiment(str(key), body, systems, chains, path)
         for key, body in content["experiments"].items()
@@ -222,14 +246,40 @@ def _system(name: str, body: Any, path: Path) -> System:
     return System(name, overrides, bool(body.get("trained", True)))
 
 
-def _steps(name: str, body: Any, path: Path) -> tuple[tuple[str, ...], ...]:
-    if not isinstance(body, list) or not body or name == NO_CHAIN:
+def _chains(content: Mapping[str, Any], path: Path) -> dict[str, tuple[Step, ...]]:
+    chains: dict[str, tuple[Step, ...]] = {}
+    for name, body in content.items():
+        after = body.get("after") if isinstance(body, dict) else None
+        own = _own_steps(name, body, path)
+        if after is not None and str(after) not in chains:
+            raise ConfigError(
+                f"chain {name} follows {after!r}, expected a chain that stands before it",
+                remedy=_REMEDY,
+                path=path,
+            )
+        chains[name] = (*chains.get(str(after), ()), *own)
+    return chains
+
+
+def _own_steps(name: str, body: Any, path: Path) -> list[Step]:
+    steps = (
+        body.get("steps") if isinstance(body, dict) and set(body) <= {"after", "steps"} else body
+    )
+    if not isinstance(steps, list) or not steps or name == NO_CHAIN:
         raise ConfigError(
             f"chain {name} has {body!r}, expected a list of compressions, each a list of options",
             remedy=_REMEDY,
             path=path,
         )
-    return tuple(_strings(step, f"chains.{name}", path) for step in body)
+    rows = [_strings(step, f"chains.{name}", path) for step in steps]
+    names = [f"{name}.step{number}" for number in range(1, len(rows))] + [name]
+    return [_step(*pair) for pair in zip(names, rows, strict=True)]
+
+
+def _step(name: str, options: tuple[str, ...]) -> Step:
+    files = [option.removeprefix(_CONFIG) for option in options if option.startswith(_CONFIG)]
+    others = tuple(option for option in options if not option.startswith(_CONFIG))
+    return Step(name, files[-1] if files else None, others)
 
 
 def _strings(value: Any, key: str, path: Path) -> tuple[str, ...]:
@@ -244,7 +294,7 @@ def _experiment(
     key: str,
     body: Any,
     systems: Mapping[str, System],
-    chains: Mapping[str, tuple[tuple[str, ...], ...]],
+    chains: Mapping[str, tuple[Step, ...]],
     path: Path,
 ) -> Experiment:
     _check_experiment(key, body, path)

@@ -12,7 +12,12 @@ from typing import Any
 import torch
 
 from speechlite.config.compose import compose, to_mapping
-from speechlite.config.schema import EvaluateConfig, PretrainConfig, ProfileConfig
+from speechlite.config.schema import (
+    CompressConfig,
+    EvaluateConfig,
+    PretrainConfig,
+    ProfileConfig,
+)
 from speechlite.core.errors import ConfigError, DataError
 from speechlite.core.types import stateless_seed
 from speechlite.data.atomic import replace_file
@@ -25,14 +30,15 @@ from speechlite.engine.evaluate import evaluate
 from speechlite.engine.experiments import NO_CHAIN, Experiment, Row
 from speechlite.engine.frozen import HiddenCache
 from speechlite.engine.layer_analysis import analyse_layers
-from speechlite.engine.pretrain import is_further_process, pretrain
+from speechlite.engine.pretrain import pretrain
 from speechlite.engine.profile import profile
 from speechlite.engine.progress import say
 from speechlite.engine.records import environment, write_record
 from speechlite.engine.stamps import Stamp
+from speechlite.engine.training_run import is_further_process
 from speechlite.plugins.registry import Registry
 
-__all__ = ["Sweep", "profile_once", "training_cost", "usable_features"]
+__all__ = ["Sweep", "compression_cost", "profile_once", "training_cost", "usable_features"]
 
 
 @dataclass(frozen=True)
@@ -104,26 +110,32 @@ class Sweep:
                 stream.write(json.dumps(facts).encode())
             stamp.write(directory, outputs=["model", "training.json"])
 
-    def compress(self, experiments: Sequence[Experiment]) -> None:
+    def compress(self, experiments: Sequence[Experiment], scale: str | None = None) -> None:
         """Carry out every chain once a seed.
 
         Args:
             experiments: what the chains are taken from.
+            scale: what the names of the steps' primary files end in; None for nothing.
         """
         for item in experiments:
             for seed in self.seeds:
-                self._compress_one(item, seed)
+                self._compress_one(item, seed, scale)
 
-    def _compress_one(self, item: Experiment, seed: int) -> None:
+    def _compress_one(self, item: Experiment, seed: int, scale: str | None) -> None:
         base = item.directory(self.exp_dir, seed)
-        source = base / "pretrain" / "model"
-        for number, step in enumerate(item.steps, start=1):
-            config = compose(
-                "compress", registry=self.registry, config_dir=self.config_dir, overrides=step
+        first = source = base / "pretrain" / "model"
+        for step in item.steps:
+            name = f"{step.config}_{scale}" if step.config and scale else step.config
+            config: CompressConfig = compose(
+                "compress",
+                registry=self.registry,
+                config_dir=self.config_dir,
+                config_name=name,
+                overrides=[*step.overrides, *self.overrides, f"trainer.seed={seed}"],
             )
-            last = number == len(item.steps)
-            directory = base / (item.chain if last else f"{item.chain}.step{number}")
-            source = compress_checkpoint(config, source, directory, self.registry)
+            source = compress_checkpoint(
+                config, source, base / step.name, self.registry, first=first
+            )
 
     def evaluate(
         self,
@@ -193,7 +205,9 @@ class Sweep:
         cost = profile_once(source, model, ProfileConfig())
         if item.chain == NO_CHAIN and model.num_layers > 1:
             analyse_layers(model, source, job.config.task.dev)
-        cost["train"] = training_cost(item.directory(self.exp_dir, job.seed) / "pretrain")
+        base = item.directory(self.exp_dir, job.seed)
+        cost["train"] = training_cost(base / "pretrain")
+        cost["compress"] = compression_cost([base / step.name for step in item.steps])
         result = evaluate(
             job.config,
             model,
@@ -260,18 +274,20 @@ def usable_features(features: Path | None, frontend: Any) -> Path | None:
 
 
 def training_cost(directory: Path) -> dict[str, Any]:
-    """Read what pretraining a model took.
+    """Read what training a model took.
 
     Args:
-        directory: its pretraining directory.
+        directory: the directory that holds the model.
 
     Returns:
-        Seconds, steps, epochs and the device.
+        Seconds, steps, epochs and the device; nothing but the reason for an imported model.
 
     Raises:
-        DataError: if it is missing.
+        DataError: if the facts are unreadable, or there is no model either.
     """
     path = directory / "training.json"
+    if not path.is_file() and (directory / "model").is_dir():
+        return {"why": "the model was not trained here"}
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -280,6 +296,22 @@ def training_cost(directory: Path) -> dict[str, Any]:
         ) from None
     wanted = ("seconds", "steps", "epochs", "seconds_per_epoch", "audio_hours_seen", "device")
     return {key: facts.get(key) for key in (*wanted, "threads", "best_step")}
+
+
+def compression_cost(directories: Sequence[Path]) -> dict[str, Any]:
+    """Read what the training of a chain's steps took, all together.
+
+    Args:
+        directories: directories of the steps; those without training cost nothing.
+
+    Returns:
+        Seconds, steps and hours of audio seen.
+    """
+    facts = [training_cost(path) for path in directories if (path / "training.json").is_file()]
+    return {
+        name: sum(fact[name] or 0 for fact in facts)
+        for name in ("seconds", "steps", "audio_hours_seen")
+    }
 
 
 def profile_once(source: Path, model: Any, config: ProfileConfig) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import lightning
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from speechlite.config.schema import OptimizerOptions, TrainerOptions
+from speechlite.core.compressor import Compressor
 from speechlite.core.errors import ConfigError, SpeechliteError
 from speechlite.core.model import SpeechModel
 from speechlite.core.objective import Objective
@@ -25,21 +26,28 @@ from speechlite.core.types import Batch, Loss, stateless_seed
 from speechlite.data.order import BatchOrder, Position
 from speechlite.data.reader import UtteranceReader
 
-__all__ = ["Speech", "TrainingModule", "noam_factor", "rank_and_world", "summed"]
+__all__ = ["Speech", "TrainingModule", "rank_and_world", "rate_factor", "summed"]
 
 
-def noam_factor(step: int, warmup_steps: int) -> float:
-    """Return the noam schedule relative to its peak (Vaswani et al. 2017, Eq. 3).
+def rate_factor(step: int, *, schedule: str, warmup_steps: int, max_steps: int) -> float:
+    """Return the learning rate of a step relative to its peak.
 
     Args:
         step: optimiser steps done so far.
+        schedule: ``noam`` (Vaswani et al. 2017, Eq. 3), ``linear`` (to 0 after the last step) or
+            ``constant``, each after a linear warm-up.
         warmup_steps: step of the peak.
+        max_steps: steps of the run.
 
     Returns:
-        A factor in (0, 1], 1 at the peak.
+        A factor in [0, 1], 1 at the peak.
     """
     step = step + 1
-    return min(step / warmup_steps, float((warmup_steps / step) ** 0.5))
+    if step <= warmup_steps or schedule == "constant":
+        return min(step / warmup_steps, 1.0)
+    if schedule == "noam":
+        return float((warmup_steps / step) ** 0.5)
+    return max(0.0, (max_steps + 1 - step) / max(1, max_steps + 1 - warmup_steps))
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,7 @@ class TrainingModule(lightning.LightningModule):
         optimizer: options of Adam and its schedule.
         trainer: length, precision and seed of the run.
         speech: the training batches.
+        compressor: what prepared the model and adds its penalty to the loss; None for nothing.
     """
 
     def __init__(
@@ -151,8 +160,10 @@ class TrainingModule(lightning.LightningModule):
         optimizer: OptimizerOptions,
         trainer: TrainerOptions,
         speech: Speech,
+        compressor: Compressor | None = None,
     ) -> None:
         super().__init__()
+        self.compressor = compressor
         self.model = model
         self.objective = objective
         self.optimizer_options = optimizer
@@ -166,21 +177,28 @@ class TrainingModule(lightning.LightningModule):
         self._step_started = 0.0
 
     def configure_optimizers(self) -> Any:
-        """Return Adam with the noam schedule, a step at a time.
+        """Return Adam with its schedule, a step at a time.
 
         Returns:
             What Lightning expects.
         """
         options = self.optimizer_options
-        adam = torch.optim.Adam(
-            self.parameters(),
+        kind = torch.optim.AdamW if options.decoupled_decay else torch.optim.Adam
+        adam = kind(
+            _parameter_groups(self),
             lr=options.learning_rate,
             betas=(options.beta1, options.beta2),
             eps=options.epsilon,
             weight_decay=options.weight_decay,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            adam, lambda step: noam_factor(step, options.warmup_steps)
+            adam,
+            lambda step: rate_factor(
+                step,
+                schedule=options.schedule,
+                warmup_steps=options.warmup_steps,
+                max_steps=self.trainer_options.max_steps,
+            ),
         )
         return [adam], [{"scheduler": schedule, "interval": "step"}]
 
@@ -246,6 +264,9 @@ class TrainingModule(lightning.LightningModule):
         loss: Loss = self.objective(self.model, batch[0])
         weight = summed(loss.weight).clamp(min=1.0)
         value = loss.sum * (rank_and_world()[1] / weight)
+        if self.compressor is not None:
+            penalty = self.compressor.penalty(self.model, self.trainer.global_step)
+            value = value if penalty is None else value + penalty
         self._log(value, loss)
         return value
 
@@ -260,7 +281,8 @@ class TrainingModule(lightning.LightningModule):
                 remedy="lower optimizer.learning_rate or use trainer.precision=32-true",
             )
         self.log("train/loss", self.last_loss)
-        self.log("learning_rate", float(self.lr_schedulers().get_last_lr()[0]))  # type: ignore[union-attr]
+        # the last group is that of the parts without a rate of their own
+        self.log("learning_rate", float(self.lr_schedulers().get_last_lr()[-1]))  # type: ignore[union-attr]
         for name, part in loss.parts.items():
             self.log(f"train/{name}", float(summed(part)) / world)
 
@@ -318,3 +340,19 @@ class TrainingModule(lightning.LightningModule):
         self.seconds = state["seconds"]
         self.audio_seconds = state["audio_seconds"]
         self.validations = [(int(step), float(loss)) for step, loss in state["validations"]]
+
+
+def _parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    # parameters of a part with a learning rate of its own come first, then all others
+    groups: list[dict[str, Any]] = []
+    taken: set[int] = set()
+    for part in module.modules():
+        rate = getattr(part, "learning_rate", None)
+        if not isinstance(rate, float):
+            continue
+        own = [one for one in part.parameters() if id(one) not in taken]
+        taken.update(id(one) for one in own)
+        maximise = bool(getattr(part, "maximise", False))
+        groups.append({"params": own, "lr": rate, "maximize": maximise, "weight_decay": 0.0})
+    others = [one for one in module.parameters() if id(one) not in taken]
+    return [*groups, {"params": others}] if others else groups

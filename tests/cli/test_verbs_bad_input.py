@@ -57,7 +57,11 @@ USAGE = [
     (["pretrain", "--config", "no", *SWEEP], 2, "no"),
     (["compress"], 2, "compress needs a model and a place"),
     (["compress", "--model", "{root}/model"], 2, "compress needs a model and a place"),
-    (["compress", "--model", "{root}/model", "--out_dir", OUT], 2, "compressor: nothing is chosen"),
+    (
+        ["compress", "--model", "{root}/model", "--out_dir", OUT],
+        2,
+        "neither a compressor nor an objective is chosen",
+    ),
     (["compress", "--experiments", CONF / "experiments.yaml"], 2, "without --config_dir"),
     (["compress", *SWEEP, "--select", "nothing"], 2, "unknown experiments"),
     (["evaluate"], 2, "evaluate needs a model and a place"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from made_runs import choice, pretrain_config, write_speech
 from speechlite.data.frame_labels import label_frames
 from speechlite.engine.build import build_model, model_spec
 from speechlite.engine.checkpoint import save_model
+from speechlite.engine.fitting import _Steps
 from speechlite.plugins.discovery import discover
 from speechlite.plugins.registry import Registry
 
@@ -73,3 +75,28 @@ def tiny_config(registry, speech):
         return pretrain_config(registry, speech, *further)
 
     return compose
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Let runs stop as if a signal came in the named optimiser steps of each start."""
+
+    def put(*steps):
+        pending = list(steps)
+
+        def asked(self, device):
+            if pending and self.module_step == pending[0]:
+                pending.pop(0)
+                self.signal = signal.SIGTERM
+            return bool(self.signal)
+
+        original = _Steps.on_train_batch_end
+
+        def remember(self, trainer, *rest):
+            self.module_step = trainer.global_step
+            original(self, trainer, *rest)
+
+        monkeypatch.setattr(_Steps, "_stop_asked", asked)
+        monkeypatch.setattr(_Steps, "on_train_batch_end", remember)
+
+    return put

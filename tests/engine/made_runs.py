@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from speechlite.config.compose import compose
-from speechlite.config.schema import Choice, PretrainConfig
+from speechlite.config.schema import Choice, CompressConfig, PretrainConfig
 from speechlite.plugins.registry import Registry
 
 RATE = 16000
@@ -123,6 +123,20 @@ def arguments(data: Path, *further: str) -> list[str]:
 def pretrain_config(registry: Registry, data: Path, *further: str) -> PretrainConfig:
     config: PretrainConfig = compose(
         "pretrain", registry=registry, overrides=arguments(data, *further)
+    )
+    return config
+
+
+def compress_arguments(data: Path, *further: str) -> list[str]:
+    """Return the overrides of a tiny training under a compressor, an objective or both."""
+    given = (*TRAINING, f"data.train=[{data / 'train'}]", f"data.valid=[{data / 'dev'}]", *further)
+    chosen = dict(item.split("=", 1) for item in given)
+    return [f"{key}={value}" for key, value in chosen.items()]
+
+
+def compress_config(registry: Registry, data: Path, *further: str) -> CompressConfig:
+    config: CompressConfig = compose(
+        "compress", registry=registry, overrides=compress_arguments(data, *further)
     )
     return config
 

@@ -53,7 +53,7 @@ def rewrite(path, **changes):
 
 def shallower(model, registry, layers=2):
     config = CompressConfig(choice(registry, "compressor", "depth", layers=layers))
-    return compress(config, model, registry)
+    return compress(config.compressor, model, registry)
 
 
 def test_model_when_saved_and_loaded_gives_bit_equal_outputs(make_model, registry, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from speechlite.core.errors import ConfigError, UsageError
-from speechlite.engine.experiments import Row, read_experiments, read_seeds
+from speechlite.engine.experiments import Row, Step, read_experiments, read_seeds
 
 CONTENT = {
     "recipe": "r",
@@ -37,8 +37,8 @@ def test_experiments_are_read_with_their_systems_chains_and_rows(read):
     assert not found.all["0"].system.trained
     assert found.all["1"].rows == (Row("T", "Big", "8"),)
     assert found.all["2"].steps == (
-        ("compressor=depth", "compressor.layers=5"),
-        ("compressor=depth",),
+        Step("depth_5.step1", None, ("compressor=depth", "compressor.layers=5")),
+        Step("depth_5", None, ("compressor=depth",)),
     )
     assert found.all["1"].chain == "none"
 

@@ -20,40 +20,15 @@ from made_runs import (
 from safetensors.torch import load_file
 
 from speechlite.core.errors import DataError, EnvironmentProblem, LockError
-from speechlite.engine import pretrain as pretrain_module
+from speechlite.engine import training_run
 from speechlite.engine.checkpoint import load_model
 from speechlite.engine.directories import own_directory
-from speechlite.engine.fitting import _Steps
-from speechlite.engine.pretrain import Interrupted, is_further_process, pretrain, set_threads
+from speechlite.engine.pretrain import pretrain
+from speechlite.engine.training_run import Interrupted, is_further_process, set_threads
 
 
 def weights(directory):
     return (directory / "model" / "model.safetensors").read_bytes()
-
-
-@pytest.fixture
-def stop_at(monkeypatch):
-    """Let runs stop as if a signal came in the named optimiser steps of each start."""
-
-    def put(*steps):
-        pending = list(steps)
-
-        def asked(self, device):
-            if pending and self.module_step == pending[0]:
-                pending.pop(0)
-                self.signal = signal.SIGTERM
-            return bool(self.signal)
-
-        original = _Steps.on_train_batch_end
-
-        def remember(self, trainer, *rest):
-            self.module_step = trainer.global_step
-            original(self, trainer, *rest)
-
-        monkeypatch.setattr(_Steps, "_stop_asked", asked)
-        monkeypatch.setattr(_Steps, "on_train_batch_end", remember)
-
-    return put
 
 
 def run_until_done(config, directory, registry):
@@ -124,7 +99,7 @@ def test_pretrain_keeps_the_model_with_the_lowest_validation_loss(
         }
         return loss
 
-    monkeypatch.setattr(pretrain_module._Best, "_loss", fake)
+    monkeypatch.setattr(training_run._Best, "_loss", fake)
     config = tiny_config("trainer.max_steps=8", "trainer.validate_every_steps=2")
     model = load_model(pretrain(config, tmp_path, registry), registry)
     assert all(torch.equal(value, seen[1.0][name]) for name, value in model.state_dict().items())
@@ -198,7 +173,7 @@ def test_pretrain_when_killed_while_finishing_can_go_on(
         raise Killed
 
     with monkeypatch.context() as patch:
-        target = pretrain_module.shutil if place == "copytree" else pretrain_module.Stamp
+        target = training_run.shutil if place == "copytree" else training_run.Stamp
         patch.setattr(target, place, die)
         with pytest.raises(Killed):
             pretrain(tiny_config(), tmp_path / "a", registry)

@@ -69,7 +69,7 @@ def test_macs_of_shared_layers_count_every_execution(make_model):
 
 def test_macs_after_depth_are_those_of_the_layers_that_stay(registry, make_model):
     config = CompressConfig(choice(registry, "compressor", "depth", layers=1))
-    smaller = compress(config, make_model(), registry)
+    smaller = compress(config.compressor, make_model(), registry)
     assert count_macs(smaller, 1.0) == count_macs(make_model(layers=1), 1.0)
 
 

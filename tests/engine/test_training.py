@@ -14,14 +14,14 @@ from speechlite.engine import fitting
 from speechlite.engine import training as training_module
 from speechlite.engine.build import build_model, build_objective, model_spec
 from speechlite.engine.fitting import fit
-from speechlite.engine.pretrain import _speech
 from speechlite.engine.training import (
     TrainingModule,
     _Requests,
-    noam_factor,
     rank_and_world,
+    rate_factor,
     summed,
 )
+from speechlite.engine.training_run import _speech
 
 
 def training(config, registry):
@@ -152,11 +152,26 @@ def test_fit_restores_the_handlers_of_signals(registry, speech, tmp_path):
 
 
 @pytest.mark.parametrize("warmup", [1, 7, 8000])
-def test_noam_factor_follows_the_formula_of_the_paper(warmup):
+def test_noam_rate_follows_the_formula_of_the_paper(warmup):
     for step in (1, 2, 6, 7, 8, 100, 8000, 9000):
         # Vaswani et al. 2017, Eq. 3, divided by its value at the end of warm-up
         expected = min(step**-0.5, step * warmup**-1.5) / warmup**-0.5
-        assert noam_factor(step - 1, warmup) == pytest.approx(expected)
+        found = rate_factor(step - 1, schedule="noam", warmup_steps=warmup, max_steps=10000)
+        assert found == pytest.approx(expected)
+
+
+def test_linear_rate_rises_to_its_peak_and_falls_to_nearly_zero():
+    rates = [
+        rate_factor(step, schedule="linear", warmup_steps=4, max_steps=10) for step in range(10)
+    ]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    # six further steps share the way down from the peak
+    assert rates[4:] == pytest.approx([6 / 7, 5 / 7, 4 / 7, 3 / 7, 2 / 7, 1 / 7])
+
+
+def test_constant_rate_stays_at_its_peak():
+    rates = [rate_factor(s, schedule="constant", warmup_steps=2, max_steps=9) for s in range(9)]
+    assert rates == [0.5] + [1.0] * 8
 
 
 def test_rank_and_world_in_a_single_process_are_zero_and_one():
