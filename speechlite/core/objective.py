@@ -25,6 +25,8 @@ class Objective(nn.Module, ABC):
     """Names of the label streams that every batch must carry; checked before any spending."""
     reads: tuple[str, ...] = ()
     """Options that name the checkpoint of a further model, such as a teacher."""
+    has_idle_layers: bool = False
+    """Whether steps execute fewer layers than the encoder draws, so that some get no gradient."""
 
     @abstractmethod
     def forward(self, model: SpeechModel, batch: Batch) -> Loss:

@@ -46,9 +46,9 @@ def _counts(config: Path) -> Mapping[str, Sequence[int]] | None:
     content = load_yaml(config)
     edits = content.get("edits") if isinstance(content, dict) else None
     for edit in reversed(edits or []):
-        counts = edit.get("plan", {}).get("left")
-        if isinstance(counts, dict):
-            return counts
+        left = edit.get("plan", {}).get("left")
+        if isinstance(left, dict):
+            return {name: count for name, count in left.items() if _LAYER.search(name)}
     return None
 
 
@@ -56,8 +56,11 @@ def _draw(counts: Mapping[str, Sequence[int]]) -> str:
     found: dict[str, dict[int, Sequence[int]]] = {}
     for name, count in counts.items():
         match = _LAYER.search(name)
-        if match is not None:
-            found.setdefault(match[2], {})[int(match[1])] = count
+        if match is None:
+            continue
+        panel, layer = found.setdefault(match[2], {}), int(match[1])
+        # a macaron layer has two feed-forward blocks
+        panel[layer] = [sum(pair) for pair in zip(panel.get(layer, (0, 0)), count, strict=True)]
     shown = [(part, title) for part, title in _PANELS if part in found]
     with canvas((WIDTH, 1.9 * len(shown)), rows=len(shown)) as (figure, axes):
         for panel, (part, title) in zip(axes[:, 0], shown, strict=True):

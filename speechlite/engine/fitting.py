@@ -160,7 +160,7 @@ def _has_unused_parameters(module: TrainingModule) -> bool:
     encoder = module.model.encoder
     drawn = encoder.draw_depth(0) is not None
     has_idle_layers = drawn and len({id(layer) for layer in encoder.layers}) > 1
-    return has_idle_layers or encoder.layer_drop > 0
+    return has_idle_layers or module.objective.has_idle_layers or encoder.layer_drop > 0
 
 
 def _loggers(directory: Path, start: Path | None) -> list[Logger]:

@@ -39,6 +39,7 @@ class Distillation(Objective):
         super().__init__()
         self.config = config
         self._check(model, teacher)
+        self.has_idle_layers = self._depth(model) < model.num_layers
         # in a tuple, so that neither checkpoints nor the optimiser see its weights
         self._teacher = (teacher.eval().requires_grad_(False),)
         self.heads = nn.ModuleList(self._heads(model.dim, teacher.dim))

@@ -8,7 +8,7 @@ import torch
 from speechlite.core.errors import DataError
 from speechlite.data.datadir import Utterance
 from speechlite.data.features import FeatureStore, write_features
-from speechlite.data.reader import FrameGrid, UtteranceReader, pad
+from speechlite.data.reader import FrameGrid, UtteranceReader, frame_of, pad
 
 GRID = FrameGrid(16000, 160, 400)
 LENGTHS = {"a": 8000, "b": 12000, "c": 500}
@@ -133,3 +133,83 @@ def test_lengths_come_from_the_tables_or_the_file(utterances):
         "segment": 3200,
         "opened": 8000,
     }
+
+
+def test_labels_of_frames_are_cut_as_the_sound_is(utterances):
+    numbers = {name: np.arange(GRID.num_frames(samples)) for name, samples in LENGTHS.items()}
+    streams = {"units": numbers, "words": {name: np.array([5, 6, 7]) for name in LENGTHS}}
+    reader = UtteranceReader(
+        utterances, GRID, max_seconds=0.2, labels=streams, frame_streams=frozenset(["units"])
+    )
+    starts = set()
+    for seed in range(20):
+        batch = reader.read(["a", "c"], crop_seed=seed)
+        start = round(float(batch.waves.values[0, 0]) * 32768) // 160
+        starts.add(start)
+        units = batch.labels["units"]
+        assert units.lengths.tolist() == [GRID.num_frames(3200), 1]
+        assert units.values[0].tolist() == list(range(start, start + GRID.num_frames(3200)))
+        assert units.values[1].tolist() == [0] * GRID.num_frames(3200)
+        # labels of the utterance stay whole
+        assert batch.labels["words"].values.tolist() == [[5, 6, 7]] * 2
+    assert len(starts) > 5
+
+
+def test_labels_of_frames_are_cut_as_cached_features_are(utterances, tmp_path):
+    numbers = {name: np.arange(GRID.num_frames(samples)) for name, samples in LENGTHS.items()}
+    rows = [(name, torch.from_numpy(row)[:, None].float()) for name, row in numbers.items()]
+    write_features(tmp_path / "store", rows, facts={})
+    reader = UtteranceReader(
+        utterances,
+        GRID,
+        [FeatureStore(tmp_path / "store")],
+        max_seconds=0.2,
+        labels={"units": numbers},
+        frame_streams=frozenset(["units"]),
+    )
+    for seed in range(10):
+        batch = reader.read(["b", "a"], crop_seed=seed)
+        assert torch.equal(batch.features.values[..., 0].long(), batch.labels["units"].values)
+        assert torch.equal(batch.features.lengths, batch.labels["units"].lengths)
+
+
+def test_labels_of_frames_read_without_sound_are_whole(utterances):
+    numbers = {"a": np.arange(48)}
+    reader = UtteranceReader(
+        utterances, GRID, max_seconds=0.2, labels={"units": numbers},
+        frame_streams=frozenset(["units"]),
+    )  # fmt: skip
+    assert reader.read_labels(["a"]).labels["units"].values.tolist() == [list(range(48))]
+
+
+HALF = FrameGrid(16000, 320, 400)
+
+
+@pytest.mark.parametrize(
+    ("target", "source"),
+    [
+        (HALF, GRID),
+        (GRID, HALF),
+        (GRID, GRID),
+        (FrameGrid(8000, 80, 200), GRID),
+        (FrameGrid(16000, 200, 3000), GRID),
+    ],
+)
+def test_frame_of_another_grid_is_the_one_with_the_nearest_centre(target, source):
+    seconds = 0.5
+    counts = [grid.num_frames(int(seconds * grid.sample_rate)) for grid in (target, source)]
+    centres = [
+        [(s * grid.stride + grid.min_samples / 2) / grid.sample_rate for s in range(count)]
+        for grid, count in zip((target, source), counts, strict=True)
+    ]
+    expected = [
+        # the first of two that are equally near
+        min(range(counts[1]), key=lambda place: round(abs(centres[1][place] - time), 9))
+        for time in centres[0]
+    ]
+    found = frame_of(target, source, num_target=counts[0], num_source=counts[1])
+    assert found.tolist() == expected
+
+
+def test_frame_of_another_grid_beyond_its_end_is_the_last():
+    assert frame_of(GRID, HALF, num_target=6, num_source=2).tolist() == [0, 0, 1, 1, 1, 1]

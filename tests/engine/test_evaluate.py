@@ -13,6 +13,7 @@ from speechlite.core.errors import ConfigError, DataError
 from speechlite.core.head import Search, UtteranceScore
 from speechlite.data.frame_labels import label_frames
 from speechlite.engine import evaluate as module
+from speechlite.engine.build import build_model, model_spec
 from speechlite.engine.dump import dump_features
 from speechlite.engine.evaluate import SplitScore, evaluate
 from speechlite.heads.phone import PhoneHead
@@ -198,6 +199,54 @@ def test_evaluation_where_labels_do_not_fit_the_frames_is_an_error(
     (own / "train" / "phone_labels").write_text("\n".join(short) + "\n")
     with pytest.raises(DataError, match="has 19 phones labels for"):
         evaluate(config_of(data=own), make_model(), registry)
+
+
+@pytest.fixture
+def half_rate_model(registry):
+    """Give a model of 50 frames a second; labels have 100."""
+    torch.manual_seed(0)
+    spec = model_spec(
+        choice(registry, "frontend", "conv_waveform", channels=[4] * 7),
+        choice(registry, "encoder", "transformer", dim=8, layers=1, heads=2, feedforward=8),
+    )
+    return build_model(spec, registry).eval()
+
+
+def test_evaluation_of_a_model_of_half_the_rate_scores_each_of_its_frames(
+    registry, config_of, half_rate_model, speech
+):
+    (test,) = evaluate(config_of(), half_rate_model, registry).tests
+    rows = [line.split() for line in (speech / "test" / "utt2num_samples").read_text().splitlines()]
+    frames = {name: (int(samples) - 400) // 320 + 1 for name, samples in rows}
+    assert {score.id: score.denominator for score in test.scores} == frames
+
+
+def test_labels_at_half_the_rate_are_those_of_the_nearest_frames(
+    registry, config_of, half_rate_model, speech, monkeypatch
+):
+    seen = {}
+
+    def note(splits, model, features, labels):
+        seen.update(labels["phones"])
+        return original(splits, model, features, labels)
+
+    original = module._reader
+    monkeypatch.setattr(module, "_reader", note)
+    evaluate(config_of(), half_rate_model, registry)
+    for line in (speech / "test" / "phone_labels").read_text().splitlines():
+        name, *labels = line.split()
+        # frames of 25 ms at both rates, so that every other one has the same place
+        assert seen[name].tolist() == [int(label) for label in labels[::2]][: len(seen[name])]
+
+
+def test_evaluation_where_labels_do_not_fit_a_model_of_half_the_rate_is_an_error(
+    registry, config_of, half_rate_model, own
+):
+    lines = (own / "train" / "phone_labels").read_text().splitlines()
+    short = [" ".join(line.split()[:10]) for line in lines]
+    (own / "train" / "phone_labels").write_text("\n".join(short) + "\n")
+    with pytest.raises(DataError, match="has 9 phones labels for"):
+        evaluate(config_of(data=own), half_rate_model, registry)
 
 
 def test_score_of_a_split_is_a_ratio_of_sums(registry, config_of, make_model, speech):

@@ -55,6 +55,36 @@ def test_directories_are_named_after_system_seed_and_chain(read, tmp_path):
     assert found["2"].model_directory(tmp_path, 3) == tmp_path / "big" / "seed3/depth_5/model"
 
 
+def _steps(read, chains, name):
+    body = {"system": "big", "chain": name, "rows": [{"table": "T", "row": "R"}]}
+    return read(chains=chains, experiments={"0": body}, default=[]).all["0"].steps
+
+
+def test_step_with_a_primary_file_names_it_apart_from_its_options(read):
+    chains = {"a": [["config=first", "x=1"], ["config=no", "y=2", "config=second"], ["z=3"]]}
+    assert _steps(read, chains, "a") == (
+        Step("a.step1", "first", ("x=1",)),
+        Step("a.step2", "second", ("y=2",)),
+        Step("a", None, ("z=3",)),
+    )
+
+
+def test_chain_that_follows_others_begins_with_their_steps(read):
+    chains = {
+        "a": [["x=1"], ["x=2"]],
+        "b": {"after": "a", "steps": [["y=1"]]},
+        "c": {"after": "b", "steps": [["z=1"], ["z=2"]]},
+    }
+    steps = _steps(read, chains, "c")
+    assert [step.name for step in steps] == ["a.step1", "a", "b", "c.step1", "c"]
+    assert [step.overrides for step in steps] == [("x=1",), ("x=2",), ("y=1",), ("z=1",), ("z=2",)]
+    assert _steps(read, chains, "b") == steps[:3]
+
+
+def test_chain_of_steps_alone_follows_none(read):
+    assert _steps(read, {"a": {"steps": [["x=1"]]}}, "a") == (Step("a", None, ("x=1",)),)
+
+
 @pytest.mark.parametrize(
     ("text", "ids"), [(None, "02"), ("all", "012"), ("1", "1"), ("2,1", "12"), ("1,1,", "1")]
 )
@@ -93,6 +123,17 @@ def test_select_of_unknown_experiments_is_an_error(read, text, message):
         ({"chains": {"depth_5": [["a=1"]], "none": [["a=1"]]}}, "chain none has"),
         ({"chains": {"depth_5": [["a=1"]], "pretrain": [["a=1"]]}}, "chains has 'pretrain'"),
         ({"chains": {"depth_5": ["compressor=depth"]}}, "expected a list of strings"),
+        ({"chains": {"b": {"after": "a", "steps": [["x=1"]]}}}, "chain b follows 'a', expected a"),
+        (
+            {"chains": {"b": {"after": "a", "steps": [["x=1"]]}, "a": [["x=1"]]}},
+            "expected a chain that stands before it",
+        ),
+        ({"chains": {"a": {"after": "a", "steps": [["x=1"]]}}}, "chain a follows 'a'"),
+        ({"chains": {"a": [["x=1"]], "b": {"after": "a"}}}, "chain b has {'after': 'a'}, expected"),
+        ({"chains": {"a": {"steps": []}}}, "chain a has .*expected a list of compressions"),
+        ({"chains": {"a": {"steps": [["x=1"]], "than": "b"}}}, "chain a has .*'than'"),
+        ({"chains": {"a": {}}}, "chain a has {}"),
+        ({"chains": {"a": "x=1"}}, "chain a has 'x=1'"),
         ({"experiments": []}, r"experiments is \[\], expected a mapping"),
         ({"experiments": {"all": {}}}, "experiments has 'all'"),
         ({"experiments": {"1": None}}, "experiment 1 has None"),

@@ -11,7 +11,7 @@ from speechlite.core.errors import ConfigError, DataError
 from speechlite.core.result import Result
 from speechlite.engine.checkpoint import load_model
 from speechlite.engine.experiments import read_experiments
-from speechlite.engine.sweep import Sweep
+from speechlite.engine.sweep import Sweep, compression_cost
 
 EXPERIMENTS = {
     "recipe": "made",
@@ -155,6 +155,101 @@ def test_sweep_records_what_pretraining_cost(finished):
 
 def test_sweep_leaves_no_temporaries(finished):
     assert not leftovers(finished)
+
+
+CHAINED = {
+    **EXPERIMENTS,
+    "chains": {
+        "trained": [["config=train_on", "trainer.max_steps=4"]],
+        "deep": {"after": "trained", "steps": [["compressor=depth", "compressor.layers=2"]]},
+    },
+    "experiments": {
+        name: {"system": "full", "chain": name, "rows": [{"table": "T1", "row": name}]}
+        for name in ("trained", "deep")
+    },
+    "default": ["trained", "deep"],
+}
+
+
+@pytest.fixture
+def chained(finished, recipe, speech, registry, tmp_path):
+    """Give a sweep over chains in training, pretrained already, and its experiments."""
+    shutil.copytree(finished, tmp_path / "exp")
+    conf = tmp_path / "conf"
+    shutil.copytree(recipe, conf)
+    (conf / "objective").mkdir()
+    (conf / "objective" / "states.yaml").write_text("defaults: [distillation]\nlayers: [0, 1, 3]\n")
+    training = nested([*(w for w in arguments(speech) if w.startswith("data.")), *TRAINING])
+    training["defaults"] = [{"objective": "states"}, "_self_"]
+    (conf / "train_on_mini.yaml").write_text(yaml.safe_dump(training, sort_keys=False))
+    (conf / "experiments.yaml").write_text(yaml.safe_dump(CHAINED, sort_keys=False))
+    sweep = Sweep(
+        recipe="made",
+        exp_dir=tmp_path / "exp",
+        seeds=(1,),
+        config_dir=conf,
+        overrides=(),
+        registry=registry,
+    )
+    return sweep, read_experiments(conf / "experiments.yaml").select(None)
+
+
+def test_sweep_trains_a_step_by_the_primary_file_of_its_scale(chained, registry):
+    sweep, experiments = chained
+    sweep.compress(experiments, "mini")
+    base = sweep.exp_dir / "full/seed1"
+    facts = json.loads((base / "trained/training.json").read_text())
+    assert facts["steps"] == 4
+    assert load_model(base / "trained/model", registry).num_layers == 3
+    deep = load_model(base / "deep/model", registry)
+    assert (deep.num_layers, [edit.compressor["name"] for edit in deep.edits]) == (2, ["depth"])
+
+
+def test_sweep_carries_out_a_step_of_two_chains_once(chained, capfd):
+    sweep, experiments = chained
+    sweep.compress(experiments, "mini")
+    lines = capfd.readouterr().err.splitlines()
+    assert sum("full/seed1/trained: it has not run yet" in line for line in lines) == 1
+    assert sum("full/seed1/trained: up to date" in line for line in lines) == 1
+
+
+def test_sweep_teaches_later_steps_by_the_first_model_of_the_chain(chained):
+    sweep, experiments = chained
+    sweep.compress(experiments, "mini")
+    stamp = json.loads((sweep.exp_dir / "full/seed1/trained/stamp.json").read_text())
+    assert any("pretrain/model" in path for path in stamp["inputs"])
+
+
+def test_sweep_records_what_training_in_a_chain_cost(chained):
+    sweep, experiments = chained
+    sweep.compress(experiments, "mini")
+    sweep.evaluate(experiments, ["phone"], features=None)
+    for name in ("trained", "deep"):
+        record = json.loads(next(sweep.exp_dir.rglob(f"{name}-phone/record1.json")).read_text())
+        cost = record["cost"]["compress"]
+        assert cost["steps"] == 4
+        assert cost["seconds"] > 0
+        assert record["cost"]["train"]["steps"] == 6
+
+
+def test_sweep_of_a_scale_that_a_step_does_not_have_is_an_error(chained):
+    sweep, experiments = chained
+    with pytest.raises(ConfigError, match="no configuration 'train_on_full'; did you mean"):
+        sweep.compress(experiments, "full")
+
+
+def test_cost_of_steps_without_training_is_nothing(finished):
+    found = compression_cost([finished / "full/seed1/depth_2"])
+    assert found == {"seconds": 0, "steps": 0, "audio_hours_seen": 0}
+
+
+def test_cost_of_steps_is_that_of_all_together(tmp_path):
+    for name, seconds, steps in (("a", 1.5, 4), ("b", 2.0, 6)):
+        (tmp_path / name).mkdir()
+        facts = {"seconds": seconds, "steps": steps, "audio_hours_seen": None}
+        (tmp_path / name / "training.json").write_text(json.dumps(facts))
+    found = compression_cost([tmp_path / name for name in ("a", "b", "none")])
+    assert found == {"seconds": 3.5, "steps": 10, "audio_hours_seen": 0}
 
 
 def test_sweep_when_run_again_writes_nothing(finished, sweep_in, experiments, capfd):
