@@ -58,9 +58,9 @@ class L0StructuredConfig:
     learning_rate: float = 2.0e-2
     """Peak learning rate of gates and multipliers; it follows the schedule of the others."""
     drop_rate: float = 0.01
-    """Probability that a channel, head or block is off at the start, in (0, 1)."""
+    """Probability that the gate of a channel, head or block starts below one half, in (0, 1)."""
     unit_drop_rate: float = 0.5
-    """Probability that a feed-forward unit is off at the start, in (0, 1)."""
+    """Probability that the gate of a feed-forward unit starts below one half, in (0, 1)."""
 
     def __post_init__(self) -> None:
         rates = (self.target, self.drop_rate, self.unit_drop_rate)

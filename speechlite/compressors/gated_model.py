@@ -19,7 +19,8 @@ class Gates(nn.Module):
 
     Args:
         groups: the groups to gate.
-        drop_rates: probability that a unit of each is off at the start, by name of the group.
+        drop_rates: probability that a multiplier of each starts below one half, by name of the
+            group.
         learning_rate: peak learning rate of all that is held here.
     """
 

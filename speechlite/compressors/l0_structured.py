@@ -13,7 +13,12 @@ from speechlite.compressors.config import L0StructuredConfig
 from speechlite.compressors.gated_model import GatedModel, Gates
 from speechlite.compressors.selection import Selection
 from speechlite.compressors.sizes import SizeFunction, size_function
-from speechlite.compressors.width_plan import carry_out, chosen_groups, described
+from speechlite.compressors.width_plan import (
+    carry_out,
+    check_target,
+    chosen_groups,
+    described,
+)
 from speechlite.core.compressor import Compressor
 from speechlite.core.errors import PlanError
 from speechlite.core.model import PruneGroup, SpeechModel
@@ -61,10 +66,13 @@ class L0Structured(Compressor):
             The gated copy.
 
         Raises:
-            PlanError: if no part of the model declares units of the kinds to prune.
+            PlanError: if no part of the model declares units of the kinds to prune, or they are
+                less than the target.
         """
         config = self.config
         groups = chosen_groups(model, config.prune)
+        self._sizes = size_function(model, groups, of=config.target_of, seconds=config.seconds)
+        check_target(groups, self._sizes, config.target)
         gates = Gates(
             groups,
             drop_rates={group.name: self._drop_rate(group) for group in groups},

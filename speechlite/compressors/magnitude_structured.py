@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from speechlite.compressors.config import MagnitudeStructuredConfig
-from speechlite.compressors.selection import Selection
+from speechlite.compressors.selection import Selection, blocks_around
 from speechlite.compressors.sizes import size_function
-from speechlite.compressors.width_plan import carry_out, chosen_groups, described
+from speechlite.compressors.width_plan import (
+    carry_out,
+    check_target,
+    chosen_groups,
+    described,
+)
 from speechlite.core.compressor import Compressor
 from speechlite.core.model import PruneGroup, SpeechModel
 
@@ -43,11 +48,13 @@ class MagnitudeStructured(Compressor):
             ``kept``, ``left`` and ``sparsity``; see :func:`~.width_plan.described`.
 
         Raises:
-            PlanError: if the model declares no such units, or nothing would be cut.
+            PlanError: if the model declares no such units, nothing would be cut, or the target is
+                more than can be.
         """
         config = self.config
-        groups = chosen_groups(model, (*config.prune, "blocks"))
+        groups = _with_their_blocks(chosen_groups(model, (*config.prune, "blocks")))
         sizes = size_function(model, groups, of=config.target_of, seconds=config.seconds)
+        check_target(groups, sizes, config.target)
         scores = unit_magnitudes(model, groups)
         everything = {group.name: torch.ones(group.size, dtype=torch.bool) for group in groups}
         selection = Selection(groups, scores, everything, sizes)
@@ -93,3 +100,9 @@ def unit_magnitudes(model: SpeechModel, groups: Sequence[PruneGroup]) -> dict[st
         magnitude_U = (squares / max(count, 1)).sqrt()
         found[group.name] = magnitude_U / magnitude_U.mean().clamp(min=1e-12)
     return found
+
+
+def _with_their_blocks(groups: Sequence[PruneGroup]) -> list[PruneGroup]:
+    # a block whose units may not be pruned has nothing to go with
+    held = {block for group in groups for block in blocks_around(group, groups)}
+    return [group for group in groups if group.name in held or not group.name.endswith(".block")]

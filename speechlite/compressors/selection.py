@@ -143,7 +143,7 @@ class Selection:
         for name, blocks in self.around.items():
             if self._is_block(name):
                 continue
-            if not blocks and not units[name].any():
+            if not blocks and not units[name].any() and not name.endswith(".block"):
                 # what no block holds carries the signal: one unit must stay
                 units[name][self.scores[name].argmax()] = True
             for block in blocks:

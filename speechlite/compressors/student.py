@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
-from dataclasses import is_dataclass, replace
-from typing import Any
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -116,8 +117,19 @@ def _built(model: SpeechModel, options: Mapping[str, Any]) -> SpeechModel:
 
 
 def _has(part: Any, options: Mapping[str, Any]) -> bool:
+    current = _current(part)
+    return all(name in current and current[name] == value for name, value in options.items())
+
+
+def _current(part: Any) -> dict[str, Any]:
     config = getattr(part, "config", None)
-    return all(getattr(config, name, None) == value for name, value in options.items())
+    if not is_dataclass(config) or isinstance(config, type):
+        return {}
+    found = {field.name: getattr(config, field.name) for field in fields(config)}
+    if "layers" in found and hasattr(part, "layers"):
+        # the config does not know of layers that were removed
+        found["layers"] = len(part.layers)
+    return found
 
 
 def _changed(part: Any, options: Mapping[str, Any], kind: str) -> Any:
@@ -127,14 +139,30 @@ def _changed(part: Any, options: Mapping[str, Any], kind: str) -> Any:
             f"student cannot rebuild {type(part).__name__}, which does not keep its config",
             remedy=f"choose a model whose {kind} keeps its options in .config",
         )
-    try:
-        return replace(config, **options)
-    except TypeError:
+    types = get_type_hints(type(config))
+    unknown = sorted(set(options) - set(types))
+    if unknown:
         raise ConfigError(
-            f"student changes {sorted(options)} of {type(config).__name__}, which has no such "
-            "options",
+            f"student changes {unknown} of {type(config).__name__}, which has no such options",
             remedy=f"see speechlite config pretrain --list; change compressor.{kind}",
-        ) from None
+        )
+    for name, value in options.items():
+        if not _is_of(value, types[name]):
+            raise ConfigError(
+                f"student changes {name} of {type(config).__name__} to {value!r}, expected "
+                f"{getattr(types[name], '__name__', types[name])}",
+                remedy=f"change compressor.{kind}.{name}",
+            )
+    return type(config)(**{**_current(part), **options})
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    if isinstance(kind, UnionType):
+        return any(_is_of(value, member) for member in get_args(kind))
+    if get_origin(kind) is list:
+        (member,) = get_args(kind)
+        return isinstance(value, list) and all(_is_of(entry, member) for entry in value)
+    return type(value) is kind or (kind is float and type(value) is int)
 
 
 def _start_from(teacher: SpeechModel, student: SpeechModel, layers: list[int]) -> None:

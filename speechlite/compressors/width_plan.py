@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from speechlite.compressors.selection import Selection
+import torch
+
+from speechlite.compressors.selection import Selection, blocks_around
+from speechlite.compressors.sizes import SizeFunction
 from speechlite.core.errors import PlanError
 from speechlite.core.model import PruneGroup, SpeechModel
 from speechlite.nn.pruning import cut, indices_of, ranges_of, units_per_axis
 
-__all__ = ["carry_out", "chosen_groups", "described"]
+__all__ = ["carry_out", "check_target", "chosen_groups", "described"]
 
 _PARTS = {"channels": "convolutions", "heads": "heads", "units": "units", "block": "blocks"}
 
@@ -40,6 +43,31 @@ def chosen_groups(model: SpeechModel, parts: Sequence[str]) -> list[PruneGroup]:
         )
     units_per_axis(model, groups)
     return groups
+
+
+def check_target(groups: Sequence[PruneGroup], sizes: SizeFunction, target: float) -> None:
+    """Refuse a target that cutting every unit would not reach.
+
+    Args:
+        groups: the groups that may be cut.
+        sizes: the size as a function of what is left of them.
+        target: the sparsity asked for, in (0, 1).
+
+    Raises:
+        PlanError: if so much cannot be cut.
+    """
+    can_vanish = {
+        group.name
+        for group in groups
+        if group.name.endswith(".block") or blocks_around(group, groups)
+    }
+    least = {group.name: torch.tensor(float(group.name not in can_vanish)) for group in groups}
+    most = 1.0 - float(sizes(least)) / sizes.total
+    if target > most:
+        raise PlanError(
+            f"target={target}, but all that may be pruned is {most:.3f} of the model's size",
+            remedy="lower compressor.target, or name more in compressor.prune",
+        )
 
 
 def described(groups: Sequence[PruneGroup], selection: Selection) -> dict[str, Any]:

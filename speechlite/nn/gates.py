@@ -26,7 +26,7 @@ class HardConcrete(nn.Module):
 
     Args:
         size: U.
-        drop_rate: probability, in (0, 1), that a unit is off at the start.
+        drop_rate: probability, in (0, 1), that a multiplier drawn at the start is below one half.
     """
 
     def __init__(self, size: int, *, drop_rate: float) -> None:
