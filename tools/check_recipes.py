@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_RUN_LINES = 25
 MAX_DRIVER_LINES = 150
 NEEDED = ("run.sh", "conf/experiments.yaml", "conf/claims.yaml", "local/data.sh", "README.md")
-INTERNAL = ("recipe_stages",)
+INTERNAL = ("recipe_features", "recipe_stages")
 """What run.sh tells the driver without offering it as an option."""
 
 _OPTION = re.compile(r"([a-z_]+)=")

@@ -2,6 +2,10 @@
 # What each stage runs; driver.sh sources this.
 # shellcheck disable=SC2154 # options are declared in driver.sh and run.sh
 
+# Where cached features lie; a recipe whose frontend is trained says recipe_features= and has none.
+cached=(--features dump)
+if [ -z "${recipe_features-dump}" ]; then cached=(); fi
+
 sweep() { # one verb over all experiments
     local -a selected=()
     if [ -n "$experiments" ]; then selected=(--select "$experiments"); fi
@@ -38,18 +42,20 @@ stage_evaluate() {
     read -ra overrides <<<"$evaluate_overrides"
     IFS=, read -ra names <<<"$tasks"
     names=("${names[@]/#/evaluate_}") && names=("${names[@]/%/_$scale}")
-    sweep "${train_cmd[@]}" speechlite evaluate --features dump \
+    sweep "${train_cmd[@]}" speechlite evaluate "${cached[@]}" \
         --config "$(IFS=, && printf '%s' "${names[*]}")" "${overrides[@]}"
 }
 
 stage_dnn_hmm() {
     local -a overrides
     read -ra overrides <<<"$hmm_overrides"
-    sweep "${train_cmd[@]}" speechlite hmm "$hmm_steps" --features dump --config "hmm_$scale" \
+    sweep "${train_cmd[@]}" speechlite hmm "$hmm_steps" "${cached[@]}" --config "hmm_$scale" \
         "${overrides[@]}"
 }
 
 stage_compare() {
-    run speechlite compare "$exp_dir/$scale" --reported conf/reported_*.csv --claims conf/claims.yaml \
+    local -a reported=()
+    if compgen -G "conf/reported_*.csv" >/dev/null; then reported=(--reported conf/reported_*.csv); fi
+    run speechlite compare "$exp_dir/$scale" "${reported[@]}" --claims conf/claims.yaml \
         --out_dir "$exp_dir/$scale" --title "$(basename "$PWD"): $scale"
 }

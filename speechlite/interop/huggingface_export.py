@@ -47,9 +47,9 @@ def write_huggingface(model: SpeechModel, folder: Path, *, family: str | None = 
         CheckpointError: if transformers has no such model.
     """
     options = _options(model)
-    _refuse_modules(model)
     family = family or ("wavlm" if options["encoder.relative_bias"] else "hubert")
     _refuse_family(family, options)
+    _refuse_modules(model)
     tensors = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechlite.nn.inference import is_cpu_inference
+
 __all__ = ["ConvolutionalPositions", "absolute_positions", "relative_positions"]
 
 
@@ -86,13 +88,26 @@ class ConvolutionalPositions(nn.Module):
         Returns:
             (B, S, D).
         """
-        norm = self.direction.norm(dim=(0, 1), keepdim=True)
-        convolved_BDS = functional.conv1d(
-            frames_BSD.mT,
-            self.direction * (self.gain / norm),
+        # no norm(): it is slow where the last axis stays
+        norm_11K = self.direction.square().sum((0, 1), keepdim=True).sqrt()
+        weight = self.direction * (self.gain / norm_11K)
+        # an even kernel gives one frame too many
+        convolved_BDS = self._convolve(frames_BSD.mT, weight)[..., : frames_BSD.shape[1]]
+        return functional.gelu(convolved_BDS).mT
+
+    def _convolve(self, channels_BDS: Tensor, weight: Tensor) -> Tensor:
+        padding = self.kernel_size // 2
+        # what would be gained below is lost where most of the kernel lies on padding
+        if not is_cpu_inference(channels_BDS) or channels_BDS.shape[2] <= self.kernel_size:
+            return functional.conv1d(
+                channels_BDS, weight, self.bias, padding=padding, groups=self.groups
+            )
+        # conv1d would first put the frames of each channel together
+        convolved_BD1S = functional.conv2d(
+            channels_BDS[:, :, None],
+            weight[:, :, None],
             self.bias,
-            padding=self.kernel_size // 2,
+            padding=(0, padding),
             groups=self.groups,
         )
-        # an even kernel gives one frame too many
-        return functional.gelu(convolved_BDS[..., : frames_BSD.shape[1]]).mT
+        return convolved_BD1S[:, :, 0]

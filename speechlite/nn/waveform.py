@@ -14,6 +14,7 @@ from torch.nn import functional
 from speechlite.core.model import PruneGroup
 from speechlite.nn.lengths import padding_mask
 from speechlite.nn.normalization import MaskedInstanceNorm, SelectiveLayerNorm
+from speechlite.nn.waveform_inference import may_run_in_chunks, run_in_chunks
 
 __all__ = ["WaveformLayer", "WaveformStack", "receptive_field"]
 
@@ -170,10 +171,18 @@ class WaveformStack(nn.Module):
         valid_BS = None
         if isinstance(self.layers[0].norm, MaskedInstanceNorm) and not self.legacy_padding:
             valid_BS = self._valid_after_first(waves_BT.shape[1], lengths_B)
+        layers, field = self._typed(), self._field()
+        if may_run_in_chunks(layers, waves_BT, field=field):
+            return run_in_chunks(layers, waves_BT, valid_BS, field=field)
         channels_BCS = self.layers[0](waves_BT[:, None], valid_BS)
         for layer in self.layers[1:]:
             channels_BCS = layer(channels_BCS, None)
         return channels_BCS
+
+    def _field(self) -> int:
+        convolutions = [layer.convolution for layer in self._typed()]
+        kernels = [convolution.kernel_size[0] for convolution in convolutions]
+        return receptive_field(kernels, [convolution.stride[0] for convolution in convolutions])
 
     def _valid_after_first(self, num_samples: int, lengths_B: Tensor) -> Tensor | None:
         first = self._typed()[0].convolution

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
+from recipe_runs import copy_recipes, run_tiny
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 MODEL = "defaults: [conformer]\ndim: 16\nfeedforward: 32\nlayers: 3\nheads: 2\n"
 PRETRAIN = "trainer.max_steps=6 trainer.validate_every_steps=3 trainer.threads=1"
 EVALUATE = "training.max_steps=4 training.validate_every_steps=2 training.threads=1"
@@ -34,15 +28,7 @@ HMM = " ".join(
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     """Copy the recipes, with small chains, into a tree that uses the running environment."""
-    root = tmp_path_factory.mktemp("speechlite")
-    outputs = shutil.ignore_patterns("data", "dump", "exp", "downloads", "data_real", "dump_real")
-    shutil.copytree(ROOT / "egs", root / "egs", ignore=outputs)
-    # the environment of these tests is set up already, and a copy of the tree would make its own
-    setup = root / "tools" / "setup.sh"
-    setup.parent.mkdir()
-    setup.write_text("#!/bin/sh\n")
-    setup.chmod(0o755)
-    folder = root / "egs" / "librispeech" / "layer_reduction"
+    folder = copy_recipes(tmp_path_factory.mktemp("speechlite")) / "layer_reduction"
     (folder / "conf" / "encoder" / "conformer_mini.yaml").write_text(MODEL)
     (folder / "conf" / "head" / "tdnn_mini.yaml").write_text(NETWORK)
     experiments = folder / "conf" / "experiments.yaml"
@@ -51,21 +37,9 @@ def recipe(tmp_path_factory):
     return folder
 
 
-def _run(folder, *arguments):
-    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        ["./run.sh", "--size", "tiny", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": path},
-    )
-
-
 def _all_stages(folder, *arguments):
     overrides = ("--pretrain_overrides", PRETRAIN, "--evaluate_overrides", EVALUATE)
-    return _run(folder, "--tasks", "phone,ctc", *overrides, "--hmm_overrides", HMM, *arguments)
+    return run_tiny(folder, "--tasks", "phone,ctc", *overrides, "--hmm_overrides", HMM, *arguments)
 
 
 def _times(folder):
@@ -98,7 +72,7 @@ def test_recipe_when_run_twice_then_it_reports_and_then_repeats_nothing(recipe):
     assert before.items() <= (_times(recipe / "exp") | _times(recipe / "dump")).items()
     assert len(models) == 4
 
-    changed = _run(
+    changed = run_tiny(
         recipe,
         *("--stage", "pretrain", "--stop_stage", "pretrain"),
         *("--pretrain_overrides", PRETRAIN.replace("max_steps=6", "max_steps=7")),
@@ -108,6 +82,8 @@ def test_recipe_when_run_twice_then_it_reports_and_then_repeats_nothing(recipe):
 
 
 def test_recipe_when_the_data_is_missing_then_the_stage_that_makes_it_is_named(tmp_path, recipe):
-    done = _run(recipe, "--stage", "evaluate", "--stop_stage", "evaluate", "--exp_dir", "nowhere")
+    done = run_tiny(
+        recipe, "--stage", "evaluate", "--stop_stage", "evaluate", "--exp_dir", "nowhere"
+    )
     assert done.returncode == 3, done.stderr
     assert done.stderr.splitlines()[-1].startswith("speechlite: error:")

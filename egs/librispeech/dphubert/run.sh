@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck disable=SC2034 # options and stages are read by driver.sh
+recipe_features= # the frontend is trained
 recipe_stages=(data features pretrain compress evaluate compare)
 # shellcheck source=egs/TEMPLATE/driver.sh
 . ../../TEMPLATE/driver.sh
