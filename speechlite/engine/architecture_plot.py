@@ -13,9 +13,9 @@ from speechlite.engine.figure_canvas import COLOURS, WIDTH, canvas, svg_text
 __all__ = ["architecture_figures"]
 
 _PANELS = (
-    ("channels", "convolution channels"),
-    ("heads", "attention heads"),
-    ("units", "feed-forward units"),
+    ("channels", "channels"),
+    ("heads", "heads"),
+    ("units", "units"),
 )
 _LAYER = re.compile(r"layers\.(\d+)\.(?:.*\.)?(channels|heads|units)")
 

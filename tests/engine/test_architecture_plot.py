@@ -55,9 +55,9 @@ def test_figure_of_a_pruned_model_has_a_panel_for_each_kind_of_units(tmp_path, p
     assert "small, first seed" in caption
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert panels == [
-        ("convolution channels", {0: [3, 8], 1: [8, 8]}),
-        ("attention heads", {0: [2, 4], 1: [0, 4]}),
-        ("feed-forward units", {0: [10, 16], 1: [16, 16]}),
+        ("channels", {0: [3, 8], 1: [8, 8]}),
+        ("heads", {0: [2, 4], 1: [0, 4]}),
+        ("units", {0: [10, 16], 1: [16, 16]}),
     ]
 
 
@@ -65,7 +65,7 @@ def test_figure_of_a_model_without_pruned_convolutions_has_no_panel_for_them(tmp
     left = {name: count for name, count in LEFT.items() if name.startswith("encoder")}
     write_model(tmp_path, "small", [edit(left)])
     assert len(architecture_figures([tmp_path])) == 1
-    assert [title for title, _ in panels] == ["attention heads", "feed-forward units"]
+    assert [title for title, _ in panels] == ["heads", "units"]
 
 
 def test_figure_adds_up_the_blocks_of_a_macaron_layer(tmp_path, panels):
@@ -75,7 +75,7 @@ def test_figure_adds_up_the_blocks_of_a_macaron_layer(tmp_path, panels):
     }
     write_model(tmp_path, "small", [edit(left)])
     architecture_figures([tmp_path])
-    assert panels == [("feed-forward units", {0: [8, 16]})]
+    assert panels == [("units", {0: [8, 16]})]
 
 
 def test_figure_shows_the_last_of_several_prunings(tmp_path, panels):
@@ -83,7 +83,7 @@ def test_figure_shows_the_last_of_several_prunings(tmp_path, panels):
     depth = {"compressor": {"name": "depth"}, "plan": {"layers": 1}}
     write_model(tmp_path, "small", [edit(), edit(later), depth])
     architecture_figures([tmp_path])
-    assert panels == [("attention heads", {0: [1, 2]})]
+    assert panels == [("heads", {0: [1, 2]})]
 
 
 def test_figures_of_several_seeds_show_the_first(tmp_path, panels):
@@ -91,7 +91,7 @@ def test_figures_of_several_seeds_show_the_first(tmp_path, panels):
         left = {"encoder.layers.0.attention.heads": [heads, 4]}
         write_model(tmp_path, "small", [edit(left)], seed=seed)
     assert len(architecture_figures([tmp_path])) == 1
-    assert panels == [("attention heads", {0: [2, 4]})]
+    assert panels == [("heads", {0: [2, 4]})]
 
 
 def test_figures_are_one_for_each_chain(tmp_path):
