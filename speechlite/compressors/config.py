@@ -38,6 +38,14 @@ class DepthConfig:
         return cls(layers=2)
 
 
+def _check_target_of(target_of: str) -> None:
+    if target_of not in ("parameters", "macs"):
+        raise ConfigError(
+            f"target_of={target_of!r}, expected parameters or macs",
+            remedy="change compressor.target_of",
+        )
+
+
 _PRUNABLE = ("convolutions", "heads", "units", "blocks")
 
 
@@ -70,11 +78,7 @@ class L0StructuredConfig:
                 f"unit_drop_rate={self.unit_drop_rate}: expected numbers between 0 and 1",
                 remedy="change compressor.target, drop_rate or unit_drop_rate",
             )
-        if self.target_of not in ("parameters", "macs"):
-            raise ConfigError(
-                f"target_of={self.target_of!r}, expected parameters or macs",
-                remedy="change compressor.target_of",
-            )
+        _check_target_of(self.target_of)
         if not self.prune or not set(self.prune) <= set(_PRUNABLE):
             raise ConfigError(
                 f"prune={list(self.prune)}, expected some of {list(_PRUNABLE)}",
@@ -117,11 +121,7 @@ class MagnitudeStructuredConfig:
                 "and a positive length",
                 remedy="change compressor.target or compressor.seconds",
             )
-        if self.target_of not in ("parameters", "macs"):
-            raise ConfigError(
-                f"target_of={self.target_of!r}, expected parameters or macs",
-                remedy="change compressor.target_of",
-            )
+        _check_target_of(self.target_of)
         if not self.prune or not set(self.prune) <= {"convolutions", "heads", "units"}:
             raise ConfigError(
                 f"prune={list(self.prune)}, expected some of convolutions, heads, units",

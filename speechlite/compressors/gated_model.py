@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from speechlite.compressors.sizes import SizeFunction
 from speechlite.core.model import PruneGroup, SpeechModel
 from speechlite.core.types import Batch, Hidden, Padded
 from speechlite.nn.gates import HardConcrete
@@ -33,13 +34,17 @@ class Gates(nn.Module):
     ) -> None:
         super().__init__()
         self.names = tuple(group.name for group in groups)
+        self._places = {name: place for place, name in enumerate(self.names)}
         self.learning_rate = learning_rate
         self.of_groups = nn.ModuleList(
             HardConcrete(group.size, drop_rate=drop_rates[group.name]) for group in groups
         )
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
     def __getitem__(self, name: str) -> HardConcrete:
-        gate = self.of_groups[self.names.index(name)]
+        gate = self.of_groups[self._places[name]]
         assert isinstance(gate, HardConcrete)
         return gate
 
@@ -51,13 +56,17 @@ class GatedModel(SpeechModel):
         model: the model; not changed.
         gates: a gate for each of its groups, by name.
         constraint: the multipliers of the size constraint.
+        sizes: size of the model as a function of the units that are left.
     """
 
-    def __init__(self, model: SpeechModel, gates: Gates, constraint: nn.Module) -> None:
+    def __init__(
+        self, model: SpeechModel, gates: Gates, constraint: nn.Module, sizes: SizeFunction
+    ) -> None:
         copied = copy.deepcopy(model)
         super().__init__(copied.frontend, copied.encoder, spec=model.spec, edits=model.edits)
         self.gates = gates
         self.constraint = constraint
+        self.sizes = sizes
 
     def extract(self, batch: Batch) -> Padded:
         """Return the features of a batch, under the frontend's gates.
@@ -109,5 +118,5 @@ class GatedModel(SpeechModel):
 
     def _install(self, part: str) -> None:
         for group in self.prune_groups():
-            if group.name.startswith(part) and group.name in self.gates.names:
+            if group.name.startswith(part) and group.name in self.gates:
                 group.gate(self.gates[group.name]())

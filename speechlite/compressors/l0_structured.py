@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from speechlite.compressors.config import L0StructuredConfig
 from speechlite.compressors.gated_model import GatedModel, Gates
 from speechlite.compressors.selection import Selection
-from speechlite.compressors.sizes import SizeFunction, size_function
+from speechlite.compressors.sizes import size_function
 from speechlite.compressors.width_plan import (
     carry_out,
     check_target,
@@ -54,7 +54,6 @@ class L0Structured(Compressor):
 
     def __init__(self, config: L0StructuredConfig) -> None:
         self.config = config
-        self._sizes: SizeFunction | None = None
 
     def prepare(self, model: SpeechModel) -> SpeechModel:
         """Return a copy of the model under gates.
@@ -71,14 +70,14 @@ class L0Structured(Compressor):
         """
         config = self.config
         groups = chosen_groups(model, config.prune)
-        self._sizes = size_function(model, groups, of=config.target_of, seconds=config.seconds)
-        check_target(groups, self._sizes, config.target)
+        sizes = size_function(model, groups, of=config.target_of, seconds=config.seconds)
+        check_target(groups, sizes, config.target)
         gates = Gates(
             groups,
             drop_rates={group.name: self._drop_rate(group) for group in groups},
             learning_rate=config.learning_rate,
         )
-        return GatedModel(model, gates, _Constraint(config.learning_rate))
+        return GatedModel(model, gates, _Constraint(config.learning_rate), sizes)
 
     def penalty(self, model: SpeechModel, step: int) -> Tensor | None:
         """Return the Lagrangian term of the expected size (Eq. 6).
@@ -91,9 +90,8 @@ class L0Structured(Compressor):
             A scalar.
         """
         gated = _gated(model)
-        sizes = self._size_function(gated)
         left = {name: gated.gates[name].probability().sum() for name in gated.gates.names}
-        sparsity = 1.0 - sizes(left) / sizes.total
+        sparsity = 1.0 - gated.sizes(left) / gated.sizes.total
         due = self.config.target * min(1.0, (step + 1) / self.config.warmup_steps)
         penalty: Tensor = gated.constraint((sparsity - due).float())
         return penalty
@@ -112,13 +110,12 @@ class L0Structured(Compressor):
             PlanError: if nothing would be cut.
         """
         gated = _gated(model)
-        sizes = self._size_function(gated)
         groups = chosen_groups(gated, self.config.prune)
         selection = Selection(
             groups,
             {name: gated.gates[name].log_alpha.detach() for name in gated.gates.names},
             {name: multiplier > 0 for name, multiplier in gated.multipliers().items()},
-            sizes,
+            gated.sizes,
         )
         corrected = selection.meet(self.config.target)
         return {**described(groups, selection), "corrected": corrected}
@@ -147,13 +144,6 @@ class L0Structured(Compressor):
     def _drop_rate(self, group: PruneGroup) -> float:
         of_units = group.name.endswith(".units")
         return self.config.unit_drop_rate if of_units else self.config.drop_rate
-
-    def _size_function(self, model: GatedModel) -> SizeFunction:
-        if self._sizes is None:
-            config, plain = self.config, model.without_gates()
-            groups = chosen_groups(plain, config.prune)
-            self._sizes = size_function(plain, groups, of=config.target_of, seconds=config.seconds)
-        return self._sizes
 
 
 def _gated(model: SpeechModel) -> GatedModel:

@@ -84,15 +84,16 @@ def described(groups: Sequence[PruneGroup], selection: Selection) -> dict[str, A
     Raises:
         PlanError: if no group loses any.
     """
+    stays = {group.name: selection.kept(group.name) for group in groups}
     kept = {
-        group.name: ranges_of(selection.kept(group.name))
+        group.name: ranges_of(stays[group.name])
         for group in groups
-        if len(selection.kept(group.name)) < group.size
+        if len(stays[group.name]) < group.size
     }
     if not kept:
         raise PlanError("no unit would be cut", remedy="raise compressor.target")
     left = {
-        group.name: [len(selection.kept(group.name)), group.size]
+        group.name: [len(stays[group.name]), group.size]
         for group in groups
         if not group.name.endswith(".block")
     }

@@ -21,9 +21,8 @@ __all__ = [
     "build_model",
     "build_objective",
     "edit_of",
-    "labels_needed",
     "model_spec",
-    "models_read",
+    "objective_type",
     "replay_edits",
 ]
 
@@ -104,32 +103,18 @@ def build_objective(
     return objective
 
 
-def labels_needed(choice: Choice, registry: Registry) -> tuple[str, ...]:
-    """Return the label streams that an objective needs.
+def objective_type(choice: Choice, registry: Registry) -> type[Objective]:
+    """Return the class of an objective, which says what it needs and reads.
 
     Args:
         choice: the chosen objective.
         registry: where its name is looked up.
 
     Returns:
-        Names of streams.
+        The class.
     """
-    names: tuple[str, ...] = _load(choice, registry).needs
-    return names
-
-
-def models_read(choice: Choice, registry: Registry) -> tuple[str, ...]:
-    """Return the options of an objective that name checkpoints.
-
-    Args:
-        choice: the chosen objective.
-        registry: where its name is looked up.
-
-    Returns:
-        Names of options.
-    """
-    names: tuple[str, ...] = _load(choice, registry).reads
-    return names
+    factory: type[Objective] = _load(choice, registry)
+    return factory
 
 
 def build_compressor(choice: Choice, registry: Registry) -> Compressor:

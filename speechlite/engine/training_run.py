@@ -32,7 +32,7 @@ from speechlite.data.order import BatchOrder
 from speechlite.data.reader import FrameGrid, UtteranceReader
 from speechlite.data.unit_checks import lint_units
 from speechlite.data.units import UNITS, labels_at_frames, read_units
-from speechlite.engine.build import build_objective, labels_needed, models_read
+from speechlite.engine.build import build_objective, objective_type
 from speechlite.engine.checkpoint import load_model, save_model
 from speechlite.engine.directories import new_directory, own_directory
 from speechlite.engine.fitting import fit
@@ -140,7 +140,10 @@ def training_inputs(config: TrainingOptions, registry: Registry) -> list[Path]:
     if data.units is not None:
         inputs.append(Path(data.units))
     assert config.objective is not None
-    named = (getattr(config.objective.options, n) for n in models_read(config.objective, registry))
+    named = (
+        getattr(config.objective.options, n)
+        for n in objective_type(config.objective, registry).reads
+    )
     return [*inputs, *(Path(name) for name in named if name)]
 
 
@@ -266,7 +269,7 @@ def _models(
     choice: Choice, registry: Registry, start: SpeechModel | None
 ) -> dict[str, SpeechModel]:
     models = {}
-    for name in models_read(choice, registry):
+    for name in objective_type(choice, registry).reads:
         path = getattr(choice.options, name)
         if path is None and start is None:
             raise ConfigError(
@@ -280,7 +283,7 @@ def _models(
 
 def _label_spaces(config: TrainingOptions, registry: Registry) -> dict[str, LabelSpace]:
     assert config.objective is not None
-    needs = labels_needed(config.objective, registry)
+    needs = objective_type(config.objective, registry).needs
     unknown = [name for name in needs if name != UNITS]
     if unknown or (needs and config.data.units is None):
         raise ConfigError(

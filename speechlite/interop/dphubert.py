@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -93,14 +94,7 @@ def read_dphubert(
     described = describe(named, told, chosen or {}, source=source)
     kept = shape.kept()
     edits = (Edit({"name": "l0_structured"}, {"kept": kept}),) if kept else ()
-    return Imported(
-        described.spec,
-        shape.of_kept_heads(described.tensors),
-        source,
-        edits=edits,
-        left_out=named.left_out,
-        assumed=described.assumed,
-    )
+    return replace(described, tensors=shape.of_kept_heads(described.tensors), edits=edits)
 
 
 class _Shape:

@@ -68,14 +68,7 @@ def read_fairseq(
     """
     named = rename(tensors, FAIRSEQ, source=source)
     told = _told(plain(configuration), named, source)
-    described = describe(named, told, chosen or {}, source=source)
-    return Imported(
-        described.spec,
-        described.tensors,
-        source,
-        left_out=named.left_out,
-        assumed=described.assumed,
-    )
+    return describe(named, told, chosen or {}, source=source)
 
 
 def _told(configuration: Any, named: Named, source: str) -> dict[str, Any]:

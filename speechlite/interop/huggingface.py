@@ -81,14 +81,7 @@ def read_huggingface(folder: Path, chosen: Mapping[str, Any] | None = None) -> I
     source = f"Hugging Face {family} {folder.name}"
     named = rename(read_folder(folder), HUGGINGFACE, source=source)
     told = {**_told(config, str(family)), **_preprocessing(folder)}
-    described = describe(named, told, chosen or {}, source=source)
-    return Imported(
-        described.spec,
-        described.tensors,
-        source,
-        left_out=named.left_out,
-        assumed=described.assumed,
-    )
+    return describe(named, told, chosen or {}, source=source)
 
 
 def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:

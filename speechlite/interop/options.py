@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from speechlite.core.errors import CheckpointError
 from speechlite.core.model import ModelSpec
+from speechlite.interop.imported import Imported
 from speechlite.interop.names import Named
 
-__all__ = ["Described", "describe", "options_from_shapes"]
+__all__ = ["describe", "options_from_shapes"]
 
 STRIDES = {(10, 3, 3, 3, 3, 2, 2): [5, 2, 2, 2, 2, 2, 2]}
 """Strides of the kernels of wav2vec 2.0, which all of the three families have."""
 _HEAD_DIM = 64
 
 
-@dataclass(frozen=True)
-class Described:
-    """Hold what is known of a model.
-
-    Args:
-        spec: its options.
-        tensors: its parameters by our names, the encoder's own norm included.
-        assumed: options that nothing told, such as ``encoder.heads``, with the values taken.
-    """
-
-    spec: ModelSpec
-    tensors: Mapping[str, Tensor]
-    assumed: Mapping[str, Any]
-
-
 def describe(
     named: Named, told: Mapping[str, Any], chosen: Mapping[str, Any], *, source: str
-) -> Described:
+) -> Imported:
     """Bring together what the user, the configuration and the tensors say of a model.
 
     Args:
@@ -47,7 +32,7 @@ def describe(
         source: what is read, for messages.
 
     Returns:
-        The spec and the tensors.
+        The model as plain values, its parameters by our names, the encoder's own norm included.
 
     Raises:
         CheckpointError: if tensors are missing that tell the shape, or an option cannot be known.
@@ -60,7 +45,7 @@ def describe(
         name.replace("encoder.norm.", f"encoder.{norm}."): tensor
         for name, tensor in named.tensors.items()
     }
-    return Described(_spec(options), tensors, assumed)
+    return Imported(_spec(options), tensors, source, left_out=named.left_out, assumed=assumed)
 
 
 def _spec(options: Mapping[str, Any]) -> ModelSpec:

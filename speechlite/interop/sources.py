@@ -101,11 +101,4 @@ def _read_tensors(
     _expect(asked, "huggingface", path)
     source = f"Hugging Face {path.name}"
     named = rename(tensors, HUGGINGFACE, source=source)
-    described = describe(named, {}, chosen, source=source)
-    return Imported(
-        described.spec,
-        described.tensors,
-        source,
-        left_out=named.left_out,
-        assumed=described.assumed,
-    )
+    return describe(named, {}, chosen, source=source)

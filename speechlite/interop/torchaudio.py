@@ -82,14 +82,7 @@ def read_torchaudio(
         The model as plain values.
     """
     named = torchaudio_names(tensors, source=source)
-    described = describe(named, told or {}, chosen or {}, source=source)
-    return Imported(
-        described.spec,
-        described.tensors,
-        source,
-        left_out=named.left_out,
-        assumed=described.assumed,
-    )
+    return describe(named, told or {}, chosen or {}, source=source)
 
 
 def read_module(

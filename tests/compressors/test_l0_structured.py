@@ -145,7 +145,7 @@ def test_lagrangian_when_followed_then_the_expected_sparsity_comes_to_the_target
     torch.manual_seed(0)
     prepared = chosen.prepare(model_of(kind))
     _train(chosen, prepared, steps=600)
-    sizes = chosen._sizes
+    sizes = prepared.sizes
     left = {name: prepared.gates[name].probability().detach().sum() for name in sizes.sizes}
     assert 1 - float(sizes(left)) / sizes.total == pytest.approx(target, abs=0.02)
 

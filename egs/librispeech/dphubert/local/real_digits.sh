@@ -18,10 +18,7 @@ sweep=(--config_dir conf --experiments conf/experiments.yaml --exp_dir exp/real
     --select "fbank,teacher,dphubert,no_step2,magnitude,distilhubert")
 speech=('data.train=[data_real/pretrain/train]' 'data.valid=[data_real/pretrain/test]')
 
-speechlite data prepare --corpus librispeech --librispeech_root "$1" --out_dir data_real/librispeech
-speechlite data split data_real/librispeech/train_clean_100 --out_dir data_real/pretrain \
-    --test_speakers "$(cut -d ' ' -f 1 data_real/librispeech/train_clean_100/spk2utt | sed -n '1~12p' | paste -sd,)"
-speechlite data prepare --corpus kaldi --data_root "$2" --out_dir data_real/digits
+local/real_data.sh "$1" "$2"
 speechlite units --config_dir conf --config units_mfcc_mini --out_dir dump_real/units \
     'data.train=[data_real/pretrain/train]' 'data.other=[data_real/pretrain/test]'
 speechlite pretrain "${sweep[@]}" --config pretrain_mini "${speech[@]}" data.units=dump_real/units "${@:3}"

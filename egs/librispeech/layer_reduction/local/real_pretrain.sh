@@ -11,10 +11,7 @@ fi
 . ../../TEMPLATE/path.sh
 sweep=(--config_dir conf --experiments conf/experiments.yaml --select "fbank,untrained,1" --exp_dir exp/real)
 
-speechlite data prepare --corpus librispeech --librispeech_root "$1" --out_dir data_real/librispeech
-speechlite data split data_real/librispeech/train_clean_100 --out_dir data_real/pretrain \
-    --test_speakers "$(cut -d ' ' -f 1 data_real/librispeech/train_clean_100/spk2utt | sed -n '1~12p' | paste -sd,)"
-speechlite data prepare --corpus kaldi --data_root "$2" --out_dir data_real/digits
+local/real_data.sh "$1" "$2"
 speechlite data dump data_real/pretrain/*/ --out_dir dump_real --config_dir conf --config pretrain_mini
 speechlite pretrain "${sweep[@]}" --config pretrain_mini 'data.train=[data_real/pretrain/train]' \
     'data.valid=[data_real/pretrain/test]' data.features=dump_real
