@@ -51,6 +51,20 @@ COMPONENTS = (
     ),
     Component(
         kind="encoder",
+        name="squeezeformer",
+        target="speechlite.encoders.squeezeformer:SqueezeformerEncoder",
+        config="speechlite.encoders.config:SqueezeformerConfig",
+        summary="attention and convolution layers, most of them at half the frame rate",
+    ),
+    Component(
+        kind="encoder",
+        name="sparseformer",
+        target="speechlite.encoders.sparseformer:SparseformerEncoder",
+        config="speechlite.encoders.config:SparseformerConfig",
+        summary="transformer layers that attend over a sparse pattern of frames",
+    ),
+    Component(
+        kind="encoder",
         name="identity",
         target="speechlite.encoders.identity:IdentityEncoder",
         config="speechlite.encoders.config:IdentityConfig",

@@ -113,11 +113,11 @@ def macs_of(model: SpeechModel, groups: Sequence[PruneGroup], *, seconds: float)
     Returns:
         The function; what no group owns, such as the positional convolution, is a constant.
     """
-    executed, pairs, total = _executed(model, seconds)
+    executed, frames, total = _executed(model, seconds)
     owners = _owners(model, groups)
     quadratic = [
         _Term(
-            float(group.pair_macs * group.size) * pairs[group.slices[0][0]],
+            float(group.pair_macs * group.size) * _pairs(group, frames[group.slices[0][0]]),
             (group.name, *blocks_around(group, groups)),
         )
         for group in groups
@@ -125,6 +125,10 @@ def macs_of(model: SpeechModel, groups: Sequence[PruneGroup], *, seconds: float)
     ]
     known = sum(executed.values()) + sum(term.size for term in quadratic)
     return _joined({**executed, "": total - known}, owners, quadratic, groups)
+
+
+def _pairs(group: PruneGroup, frames: Sequence[int]) -> float:
+    return float(sum(group.pairs(run) if group.pairs else run * run for run in frames))
 
 
 def _owners(model: SpeechModel, groups: Sequence[PruneGroup]) -> dict[str, tuple[str, ...]]:
@@ -152,11 +156,11 @@ def _joined(
 
 def _executed(
     model: SpeechModel, seconds: float
-) -> tuple[dict[str, float], dict[str, float], float]:
-    # by weight of a linear layer or convolution: multiply-accumulates, pairs of frames; and all
+) -> tuple[dict[str, float], dict[str, list[int]], float]:
+    # by weight of a linear layer or convolution: multiply-accumulates, frames of each run; and all
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     executed: dict[str, float] = {}
-    pairs: dict[str, float] = {}
+    runs: dict[str, list[int]] = {}
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         weight = module.weight
@@ -164,7 +168,7 @@ def _executed(
         frames = output.numel() // weight.shape[0]
         name = names[id(weight)]
         executed[name] = executed.get(name, 0.0) + float(weight.numel() * frames)
-        pairs[name] = pairs.get(name, 0.0) + float(frames**2)
+        runs.setdefault(name, []).append(frames)
 
     leaves = [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv1d))]
     hooks = [leaf.register_forward_hook(count) for leaf in leaves]
@@ -181,4 +185,4 @@ def _executed(
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    return executed, pairs, counter.get_total_flops() / 2
+    return executed, runs, counter.get_total_flops() / 2

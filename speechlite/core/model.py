@@ -62,6 +62,7 @@ class PruneGroup:
             has the effect of its multiplier.
         pair_macs: multiply-accumulates that a unit spends on each pair of frames, beside those of
             its weights.
+        pairs: how many pairs there are of so many frames; None for all of them.
     """
 
     name: str
@@ -70,6 +71,7 @@ class PruneGroup:
     slices: tuple[tuple[str, int, int], ...]
     absorbed_by: tuple[str, ...] = ()
     pair_macs: int = 0
+    pairs: Callable[[int], int] | None = None
 
     def inside(self, prefix: str) -> PruneGroup:
         """Return the same group as a part of a larger module.

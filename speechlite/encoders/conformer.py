@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from speechlite.core.model import Encoder, PruneGroup
 from speechlite.core.types import Hidden
 from speechlite.encoders.config import ConformerConfig
-from speechlite.nn.attention import RelativeSelfAttention
+from speechlite.nn.attention import RelativeSelfAttention, SelfAttention, attend
 from speechlite.nn.convolution import ConformerConvolution
 from speechlite.nn.dropout import Dropout
 from speechlite.nn.feedforward import FeedForward
 from speechlite.nn.lengths import padding_mask, zero_beyond
-from speechlite.nn.positional import relative_positions
+from speechlite.nn.positional import ConvolutionalPositions, placed
 from speechlite.nn.stack import build_layers, draw_depth, layer_groups, run_layers
 
 __all__ = ["ConformerEncoder", "ConformerLayer"]
@@ -35,6 +35,7 @@ class ConformerLayer(nn.Module):
         kernel_size: frames of the depthwise kernel.
         macaron: whether a half-step feed-forward stands first as well.
         convolution_bias: whether convolutions have biases.
+        relative: whether attention sees relative positions.
         dropout: dropout of block outputs and inner activations.
         attention_dropout: dropout of attention weights.
     """
@@ -48,6 +49,7 @@ class ConformerLayer(nn.Module):
         kernel_size: int,
         macaron: bool,
         convolution_bias: bool,
+        relative: bool,
         dropout: float,
         attention_dropout: float,
     ) -> None:
@@ -58,7 +60,8 @@ class ConformerLayer(nn.Module):
             FeedForward(dim, inner_dim, activation="swish", dropout=dropout) if macaron else None
         )
         self.attention_norm = nn.LayerNorm(dim)
-        self.attention = RelativeSelfAttention(dim, num_heads, dropout=attention_dropout)
+        attention = RelativeSelfAttention if relative else SelfAttention
+        self.attention = attention(dim, num_heads, dropout=attention_dropout)
         self.convolution_norm = nn.LayerNorm(dim)
         self.convolution = ConformerConvolution(dim, kernel_size, bias=convolution_bias)
         self.feedforward_norm = nn.LayerNorm(dim)
@@ -66,12 +69,14 @@ class ConformerLayer(nn.Module):
         self.final_norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, frames_BSD: Tensor, positions_PD: Tensor, valid_BS: Tensor | None) -> Tensor:
+    def forward(
+        self, frames_BSD: Tensor, positions_PD: Tensor | None, valid_BS: Tensor | None
+    ) -> Tensor:
         """Return the layer's output.
 
         Args:
             frames_BSD: input frames.
-            positions_PD: what ``relative_positions`` gives for S frames.
+            positions_PD: what ``relative_positions`` gives for S frames; None without them.
             valid_BS: which frames are valid; None for all.
 
         Returns:
@@ -80,7 +85,8 @@ class ConformerLayer(nn.Module):
         if self.macaron is not None and self.macaron_norm is not None:
             mapped_BSD = self.macaron(self.macaron_norm(frames_BSD))
             frames_BSD = frames_BSD + self.feedforward_scale * self.dropout(mapped_BSD)
-        attended_BSD = self.attention(self.attention_norm(frames_BSD), positions_PD, valid_BS)
+        normed_BSD = self.attention_norm(frames_BSD)
+        attended_BSD = attend(self.attention, normed_BSD, positions_PD, valid_BS)
         frames_BSD = frames_BSD + self.dropout(attended_BSD)
         convolved_BSD = self.convolution(self.convolution_norm(frames_BSD), valid_BS)
         frames_BSD = frames_BSD + self.dropout(convolved_BSD)
@@ -122,12 +128,18 @@ class ConformerEncoder(Encoder):
                 kernel_size=config.kernel_size,
                 macaron=config.macaron,
                 convolution_bias=config.convolution_bias,
+                relative=config.positions == "relative",
                 dropout=config.dropout,
                 attention_dropout=config.attention_dropout,
             ),
             config.layers,
             share_parameters=config.share_parameters,
         )
+        self.positions = None
+        if config.positions == "convolution":
+            self.positions = ConvolutionalPositions(
+                config.dim, kernel_size=config.position_kernel, groups=config.position_groups
+            )
         self.dropout = Dropout(config.dropout)
         self.final_norm = nn.LayerNorm(config.dim)
 
@@ -145,8 +157,8 @@ class ConformerEncoder(Encoder):
             ``num_layers + 1`` hidden states.
         """
         valid_BS = padding_mask(lengths_B, frames_BSD.shape[1])
+        frames_BSD, positions_PD = placed(frames_BSD, valid_BS, self.positions)
         frames_BSD = zero_beyond(self.dropout(frames_BSD), valid_BS)
-        positions_PD = relative_positions(frames_BSD.shape[1], self.dim, like=frames_BSD)
         hidden = run_layers(
             self.layers,
             lambda layer, x_BSD: layer(x_BSD, positions_PD, valid_BS),

@@ -13,6 +13,7 @@ from speechlite.core.model import Encoder, PruneGroup
 from speechlite.core.types import Hidden
 from speechlite.encoders.config import TransformerConfig
 from speechlite.nn.attention import SelfAttention
+from speechlite.nn.attention_core import AttentionCore
 from speechlite.nn.dropout import Dropout
 from speechlite.nn.feedforward import FeedForward
 from speechlite.nn.lengths import padding_mask, zero_beyond
@@ -31,9 +32,10 @@ class TransformerLayer(nn.Module):
 
     Args:
         config: options of the encoder.
+        core: which frames attend to which; None for all to all.
     """
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, *, core: AttentionCore | None = None) -> None:
         super().__init__()
         self.is_pre_norm = config.norm == "pre"
         self.attention_norm = nn.LayerNorm(config.dim)
@@ -42,6 +44,7 @@ class TransformerLayer(nn.Module):
             config.heads,
             dropout=config.attention_dropout,
             gated_bias=config.relative_bias,
+            core=core,
         )
         self.feedforward_norm = nn.LayerNorm(config.dim)
         self.feedforward = FeedForward(
@@ -118,7 +121,7 @@ class TransformerEncoder(Encoder):
             nn.ConvTranspose1d(config.dim, config.dim, rate, rate) if rate > 1 else None
         )
         self.layers = build_layers(
-            lambda: TransformerLayer(config),
+            self.make_layer,
             config.layers,
             share_parameters=config.share_parameters,
         )
@@ -126,6 +129,14 @@ class TransformerEncoder(Encoder):
         is_pre_norm = config.norm == "pre"
         self.input_norm = None if is_pre_norm else nn.LayerNorm(config.dim)
         self.final_norm = nn.LayerNorm(config.dim) if is_pre_norm else None
+
+    def make_layer(self) -> TransformerLayer:
+        """Build one layer.
+
+        Returns:
+            A layer with fresh weights.
+        """
+        return TransformerLayer(self.config)
 
     def forward(
         self, frames_BSD: Tensor, lengths_B: Tensor, *, num_layers: int | None = None

@@ -5,18 +5,16 @@ Shapes: B batch, S frames, P relative distances (2 S - 1), D model width, H head
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from speechlite.core.model import PruneGroup
-from speechlite.nn.dropout import drop
+from speechlite.nn.attention_core import AttentionCore
 from speechlite.nn.relative_bias import BiasGate
 
-__all__ = ["RelativeSelfAttention", "SelfAttention", "shift_relative"]
+__all__ = ["RelativeSelfAttention", "SelfAttention", "attend", "shift_relative"]
 
 
 def _split_heads(values_BSD: Tensor, head_dim: int) -> Tensor:
@@ -29,44 +27,15 @@ def _merge_heads(values_BHSK: Tensor) -> Tensor:
     return values_BHSK.transpose(1, 2).flatten(2)
 
 
-def _attend(
-    query_BHSK: Tensor,
-    key_BHSK: Tensor,
-    value_BHSK: Tensor,
-    bias_BHSS: Tensor | None,
-    valid_BS: Tensor | None,
-    *,
-    dropout: float,
-) -> Tensor:
-    mask_B11S = None if valid_BS is None else valid_BS[:, None, None, :]
-    trained_bias = bias_BHSS is not None and bias_BHSS.requires_grad
-    if query_BHSK.device.type == "cpu" and (dropout or trained_bias):
-        # the fused kernel does neither; torch's own fallback is slower than these lines
-        scores_BHSS = (query_BHSK * query_BHSK.shape[-1] ** -0.5) @ key_BHSK.mT
-        if bias_BHSS is not None:
-            scores_BHSS = scores_BHSS + bias_BHSS
-        if mask_B11S is not None:
-            scores_BHSS = scores_BHSS.masked_fill(~mask_B11S, -math.inf)
-        weights_BHSS = scores_BHSS.softmax(-1)
-        return (drop(weights_BHSS, dropout) if dropout else weights_BHSS) @ value_BHSK
-    if bias_BHSS is not None:
-        if mask_B11S is not None:
-            bias_BHSS = bias_BHSS.masked_fill(~mask_B11S, -math.inf)
-        mask_B11S = bias_BHSS
-    return functional.scaled_dot_product_attention(
-        query_BHSK, key_BHSK, value_BHSK, attn_mask=mask_B11S, dropout_p=dropout
-    )
-
-
 class _Attention(nn.Module):
     # what both kinds share: projections, gates, and how heads are pruned
 
     _products_of_a_pair = 2  # of widths K: scores, and weighted values
 
-    def __init__(self, dim: int, num_heads: int, *, dropout: float) -> None:
+    def __init__(self, dim: int, num_heads: int, *, core: AttentionCore) -> None:
         super().__init__()
         self.head_dim = dim // num_heads
-        self.dropout = dropout
+        self.core = core
         self.query = nn.Linear(dim, dim)
         self.key = nn.Linear(dim, dim)
         self.value = nn.Linear(dim, dim)
@@ -129,6 +98,7 @@ class _Attention(nn.Module):
             ),
             absorbed_by=("output.weight",),
             pair_macs=self._products_of_a_pair * self.head_dim,
+            pairs=self.core.pairs,
         )
         of_heads = ((name, axis, each * heads.size) for name, axis, each in heads.slices)
         block = PruneGroup(
@@ -149,12 +119,19 @@ class SelfAttention(_Attention):
         num_heads: H, a divisor of ``dim``.
         dropout: probability of dropping an attention weight.
         gated_bias: whether every frame weighs a position bias for itself, as in WavLM.
+        core: which frames attend to which; None for all to all.
     """
 
     def __init__(
-        self, dim: int, num_heads: int, *, dropout: float, gated_bias: bool = False
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        dropout: float,
+        gated_bias: bool = False,
+        core: AttentionCore | None = None,
     ) -> None:
-        super().__init__(dim, num_heads, dropout=dropout)
+        super().__init__(dim, num_heads, core=core or AttentionCore(dropout=dropout))
         self.bias_gate = BiasGate(num_heads, self.head_dim) if gated_bias else None
 
     def forward(
@@ -177,8 +154,7 @@ class SelfAttention(_Attention):
         bias_BHSS = None
         if self.bias_gate is not None and bias_HSS is not None:
             bias_BHSS = self.bias_gate(frames_BSD, bias_HSS)
-        dropout = self.dropout if self.training else 0.0
-        return self._emit(_attend(*projected, bias_BHSS, valid_BS, dropout=dropout))
+        return self._emit(self.core(*projected, valid_BS, bias_BHSS))
 
     def _head_slices(self) -> tuple[tuple[str, int, int], ...]:
         if self.bias_gate is None:
@@ -204,7 +180,7 @@ class RelativeSelfAttention(_Attention):
     _products_of_a_pair = 4  # there are about two distances for each key, scored beside the keys
 
     def __init__(self, dim: int, num_heads: int, *, dropout: float) -> None:
-        super().__init__(dim, num_heads, dropout=dropout)
+        super().__init__(dim, num_heads, core=AttentionCore(dropout=dropout))
         self.position = nn.Linear(dim, dim, bias=False)
         self.content_bias = nn.Parameter(torch.empty(num_heads, self.head_dim))
         self.position_bias = nn.Parameter(torch.empty(num_heads, self.head_dim))
@@ -226,13 +202,12 @@ class RelativeSelfAttention(_Attention):
         if projected is None:
             return self._absent(frames_BSD)
         query, key, value = projected
-        attended_BHSK = _attend(
+        attended_BHSK = self.core(
             query + self.content_bias[:, None].to(query.dtype),
             key,
             value,
-            self._position_scores(query, positions_PD),
             valid_BS,
-            dropout=self.dropout if self.training else 0.0,
+            self._position_scores(query, positions_PD),
         )
         return self._emit(attended_BHSK)
 
@@ -249,6 +224,27 @@ class RelativeSelfAttention(_Attention):
             ("content_bias", 0, 1),
             ("position_bias", 0, 1),
         )
+
+
+def attend(
+    attention: nn.Module, frames_BSD: Tensor, positions_PD: Tensor | None, valid_BS: Tensor | None
+) -> Tensor:
+    """Run a block of either kind.
+
+    Args:
+        attention: a ``SelfAttention`` or a ``RelativeSelfAttention``.
+        frames_BSD: input frames.
+        positions_PD: what ``relative_positions`` gives for S frames; None for the plain kind.
+        valid_BS: which frames may be attended to; None for all.
+
+    Returns:
+        (B, S, D).
+    """
+    if positions_PD is None:
+        plain_BSD: Tensor = attention(frames_BSD, valid_BS)
+        return plain_BSD
+    relative_BSD: Tensor = attention(frames_BSD, positions_PD, valid_BS)
+    return relative_BSD
 
 
 def shift_relative(scores_BHSP: Tensor) -> Tensor:

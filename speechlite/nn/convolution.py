@@ -1,6 +1,6 @@
 """The convolution block of the Conformer.
 
-Shapes: B batch, S frames, D model width.
+Shapes: B batch, S frames, D model width, C channels of the depthwise convolution, E = 2 D.
 """
 
 from __future__ import annotations
@@ -17,22 +17,28 @@ __all__ = ["ConformerConvolution"]
 class ConformerConvolution(nn.Module):
     """Gate, convolve each channel over time, normalise, mix channels.
 
-    Gulati et al. 2020 (arXiv 2005.08100), section 2.2. Pointwise convolutions are linear layers.
+    Gulati et al. 2020 (arXiv 2005.08100), section 2.2; without the gate, over twice the channels,
+    Kim et al. 2022 (arXiv 2206.00888), section 3.1.2. Pointwise convolutions are linear layers.
 
     Args:
         dim: model width D.
         kernel_size: frames of the depthwise kernel; odd.
         bias: whether the three convolutions have biases.
+        gated: whether half of the channels gate the others; else all pass a swish.
     """
 
-    def __init__(self, dim: int, kernel_size: int, *, bias: bool = True) -> None:
+    def __init__(
+        self, dim: int, kernel_size: int, *, bias: bool = True, gated: bool = True
+    ) -> None:
         super().__init__()
+        self.is_gated = gated
+        width = dim if gated else 2 * dim
         self.expand = nn.Linear(dim, 2 * dim, bias=bias)
         self.depthwise = nn.Conv1d(
-            dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, bias=bias
+            width, width, kernel_size, padding=kernel_size // 2, groups=width, bias=bias
         )
-        self.norm = MaskedBatchNorm(dim)
-        self.contract = nn.Linear(dim, dim, bias=bias)
+        self.norm = MaskedBatchNorm(width)
+        self.contract = nn.Linear(width, dim, bias=bias)
 
     def forward(self, frames_BSD: Tensor, valid_BS: Tensor | None) -> Tensor:
         """Return the convolved frames.
@@ -44,8 +50,11 @@ class ConformerConvolution(nn.Module):
         Returns:
             (B, S, D).
         """
-        gated_BSD = zero_beyond(functional.glu(self.expand(frames_BSD), dim=-1), valid_BS)
-        # (B, S, D) -> (B, D, S) and back
-        convolved_BSD = self.depthwise(gated_BSD.mT).mT
-        normed_BSD = self.norm(zero_beyond(convolved_BSD, valid_BS), valid_BS)
-        return self.contract(functional.silu(normed_BSD))
+        expanded_BSE = self.expand(frames_BSD)
+        active_BSC = (
+            functional.glu(expanded_BSE) if self.is_gated else functional.silu(expanded_BSE)
+        )
+        # (B, S, C) -> (B, C, S) and back
+        convolved_BSC = self.depthwise(zero_beyond(active_BSC, valid_BS).mT).mT
+        normed_BSC = self.norm(zero_beyond(convolved_BSC, valid_BS), valid_BS)
+        return self.contract(functional.silu(normed_BSC))

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechlite.nn.inference import is_cpu_inference
+from speechlite.nn.lengths import zero_beyond
 
-__all__ = ["ConvolutionalPositions", "absolute_positions", "relative_positions"]
+__all__ = ["ConvolutionalPositions", "absolute_positions", "placed", "relative_positions"]
 
 
 def _sinusoids(positions_P: Tensor, dim: int) -> Tensor:
@@ -111,3 +112,25 @@ class ConvolutionalPositions(nn.Module):
             groups=self.groups,
         )
         return convolved_BD1S[:, :, 0]
+
+
+def placed(
+    frames_BSD: Tensor, valid_BS: Tensor | None, positions: ConvolutionalPositions | None
+) -> tuple[Tensor, Tensor | None]:
+    """Tell frames where they stand, or return what tells attention.
+
+    Args:
+        frames_BSD: frames; anything may stand beyond the lengths.
+        valid_BS: which frames are valid; None for all.
+        positions: the convolution of the frames' surroundings; None for relative positions.
+
+    Returns:
+        The frames, with the convolution added, and the relative positions (P, D), or None where
+        there is a convolution; the frames are zero beyond the lengths, or hold what the convolution
+        carries there.
+    """
+    frames_BSD = zero_beyond(frames_BSD, valid_BS)
+    if positions is None:
+        num_frames, dim = frames_BSD.shape[1:]
+        return frames_BSD, relative_positions(num_frames, dim, like=frames_BSD)
+    return frames_BSD + positions(frames_BSD), None

@@ -15,7 +15,7 @@ from speechlite.core.errors import ConfigError
 from speechlite.core.model import PruneGroup
 from speechlite.nn.lengths import zero_beyond
 
-__all__ = ["build_layers", "draw_depth", "layer_groups", "run_layers"]
+__all__ = ["build_layers", "checked_depth", "draw_depth", "layer_groups", "run_layers"]
 
 
 def build_layers(
@@ -54,6 +54,28 @@ def draw_depth(seed: int, random_depth: Sequence[int] | None, num_layers: int) -
     return random.Random(seed).randint(low, high)  # noqa: S311 (no secret)
 
 
+def checked_depth(layers: nn.ModuleList, num_layers: int | None) -> int:
+    """Return how many layers to execute.
+
+    Args:
+        layers: the stack.
+        num_layers: layers to execute, 0 to ``len(layers)``; None means all.
+
+    Returns:
+        A depth that the stack has.
+
+    Raises:
+        ConfigError: if the stack is not that deep.
+    """
+    depth = len(layers) if num_layers is None else num_layers
+    if not 0 <= depth <= len(layers):
+        raise ConfigError(
+            f"num_layers is {depth}, expected 0 to {len(layers)}",
+            remedy="ask for no more layers than the model has",
+        )
+    return depth
+
+
 def run_layers(
     layers: nn.ModuleList,
     run_layer: Callable[[nn.Module, Tensor], Tensor],
@@ -82,12 +104,7 @@ def run_layers(
     Raises:
         ConfigError: if the stack is not that deep.
     """
-    depth = len(layers) if num_layers is None else num_layers
-    if not 0 <= depth <= len(layers):
-        raise ConfigError(
-            f"num_layers is {depth}, expected 0 to {len(layers)}",
-            remedy="ask for no more layers than the model has",
-        )
+    depth = checked_depth(layers, num_layers)
     hidden = [frames_BSD]
     for layer in layers[:depth]:
         if layer_drop and torch.rand(()).item() < layer_drop:

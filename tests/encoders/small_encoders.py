@@ -5,9 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from speechlite.encoders.config import ConformerConfig, IdentityConfig, TransformerConfig
+from speechlite.encoders.config import (
+    ConformerConfig,
+    IdentityConfig,
+    SparseformerConfig,
+    SqueezeformerConfig,
+    TransformerConfig,
+)
 from speechlite.encoders.conformer import ConformerEncoder
 from speechlite.encoders.identity import IdentityEncoder
+from speechlite.encoders.sparseformer import SparseformerEncoder
+from speechlite.encoders.squeezeformer import SqueezeformerEncoder
 from speechlite.encoders.transformer import TransformerEncoder
 
 DIM = 8
@@ -20,6 +28,16 @@ _HUBERT = {
     "position_kernel": 4,
     "position_groups": 2,
 }
+
+_PLACED = {"positions": "convolution", "position_kernel": 4, "position_groups": 2}
+_SQUEEZEFORMER = {
+    **_CONFORMER,
+    "reduce_after": 1,
+    "recover_after": 2,
+    "reduction_kernel": 3,
+}
+_OF_THE_COUNT = {"scaling": False, "gated_convolution": True, "convolution_norm": True}
+_SPARSEFORMER = {**_HUBERT, "stride": 3, "expressivity": 1}
 
 KINDS = {
     "conformer": (ConformerEncoder, ConformerConfig, _CONFORMER),
@@ -59,6 +77,21 @@ KINDS = {
         TransformerConfig,
         {**_HUBERT, "relative_bias": True, "share_parameters": True},
     ),
+    "placed_conformer": (ConformerEncoder, ConformerConfig, {**_CONFORMER, **_PLACED}),
+    "squeezeformer": (SqueezeformerEncoder, SqueezeformerConfig, _SQUEEZEFORMER),
+    "placed_squeezeformer": (
+        SqueezeformerEncoder,
+        SqueezeformerConfig,
+        {**_SQUEEZEFORMER, **_PLACED, **_OF_THE_COUNT, "recover_after": 3},
+    ),
+    "shared_squeezeformer": (
+        SqueezeformerEncoder,
+        SqueezeformerConfig,
+        {**_SQUEEZEFORMER, "share_parameters": True, "recover_after": 3},
+    ),
+    "window": (SparseformerEncoder, SparseformerConfig, {**_SPARSEFORMER, "pattern": "window"}),
+    "strided": (SparseformerEncoder, SparseformerConfig, _SPARSEFORMER),
+    "fixed": (SparseformerEncoder, SparseformerConfig, {**_SPARSEFORMER, "pattern": "fixed"}),
     "identity": (IdentityEncoder, IdentityConfig, {}),
 }
 STACKS = [kind for kind in KINDS if kind != "identity"]

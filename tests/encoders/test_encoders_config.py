@@ -51,7 +51,9 @@ def test_config_when_the_range_of_depths_fits_then_it_is_taken(depths):
 
 @pytest.mark.parametrize("kernel_size", [0, -1, 14])
 def test_conformer_when_the_kernel_is_not_odd_then_it_is_refused(kernel_size):
-    with pytest.raises(ConfigError, match=f"kernel_size={kernel_size}, .* expected an odd kernel"):
+    with pytest.raises(
+        ConfigError, match=rf"kernel sizes \[{kernel_size}\], .* expected odd kernels"
+    ):
         ConformerConfig(kernel_size=kernel_size)
 
 
@@ -64,8 +66,8 @@ def test_transformer_when_the_activation_is_unknown_then_the_known_ones_are_list
     ("options", "message"),
     [
         ({"layer_drop": 1.0}, "layer_drop=1.0, expected a probability.*change encoder.layer_drop"),
-        ({"norm": "middle"}, "norm='middle', positions='convolution': expected pre or post"),
-        ({"positions": "none"}, "positions='none': expected .* sinusoids or convolution; change"),
+        ({"norm": "middle"}, "norm='middle', expected pre or post; change encoder.norm"),
+        ({"positions": "none"}, "positions='none', expected sinusoids or convolution; change"),
         ({"position_kernel": 0}, "position_kernel=0, .*: expected positive numbers"),
         ({"position_groups": 0}, "position_groups=0: expected positive numbers"),
         ({"position_groups": 5}, "position_groups=5: .* groups that divide dim=768; change enc"),
