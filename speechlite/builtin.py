@@ -114,6 +114,20 @@ COMPONENTS = (
     ),
     Component(
         kind="compressor",
+        name="binary",
+        target="speechlite.compressors.binary:Binary",
+        config="speechlite.compressors.config:BinaryConfig",
+        summary="weights and activations of one bit, or of a few, trained and then packed (BiT)",
+    ),
+    Component(
+        kind="compressor",
+        name="int8",
+        target="speechlite.compressors.int8:Int8",
+        config="speechlite.compressors.config:Int8Config",
+        summary="linear layers of eight-bit weights, without training",
+    ),
+    Component(
+        kind="compressor",
         name="depth",
         target="speechlite.compressors.depth:Depth",
         config="speechlite.compressors.config:DepthConfig",

@@ -44,7 +44,11 @@ def _component(folder: str, *packages: str) -> dict[str, Layer]:
 
 
 LAYERS = {
-    "speechlite": Layer(("core.component",), ("pluggy",)),
+    "speechlite": Layer(
+        ("core.component",),
+        ("pluggy",),
+        later=("core.model", "engine.checkpoint", "plugins"),
+    ),
     "__main__": Layer(("cli.main",)),
     "hookspecs": Layer(("core.component", "plugins.command"), ("pluggy",)),
     "builtin": Layer(("speechlite",)),
@@ -52,7 +56,7 @@ LAYERS = {
     "core.component": Layer(("core.errors",)),
     "core.errors": Layer(()),
     "core.result": Layer(("core.errors",)),
-    "nn": Layer(("core", "nn"), ("torch",)),
+    "nn": Layer(("core", "nn"), ("llvmlite", "numba", "numpy", "torch")),
     "metrics": Layer(("core", "metrics"), ("torch", "kaldialign")),
     "data": Layer(
         ("speechlite", "core", "data"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from speechlite.core.errors import ConfigError
 
 __all__ = [
+    "BinaryConfig",
     "DepthConfig",
+    "Int8Config",
     "L0StructuredConfig",
     "MagnitudeStructuredConfig",
     "StudentConfig",
@@ -44,6 +47,22 @@ def _check_target_of(target_of: str) -> None:
             f"target_of={target_of!r}, expected parameters or macs",
             remedy="change compressor.target_of",
         )
+
+
+def _check_leaves(parts: list[str], keep: list[str]) -> None:
+    if not parts:
+        raise ConfigError(
+            "parts=[], expected names of modules such as encoder.layers",
+            remedy="change compressor.parts",
+        )
+    for pattern in keep:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ConfigError(
+                f"keep={list(keep)}: {pattern!r} is no regular expression ({error})",
+                remedy="change compressor.keep",
+            ) from None
 
 
 _PRUNABLE = ("convolutions", "heads", "units", "blocks")
@@ -136,6 +155,64 @@ class MagnitudeStructuredConfig:
             Options of a small component.
         """
         return cls(target=0.3)
+
+
+@dataclass(frozen=True)
+class BinaryConfig:
+    """Options of ``binary``; defaults are the one-bit encoders of "Attention or Convolution"."""
+
+    weight_bits: int = 1
+    """Bits of a weight, 1 to 8."""
+    activation_bits: int = 1
+    """Bits of an activation, 1 to 8."""
+    parts: list[str] = field(default_factory=lambda: ["encoder.layers"])
+    """Modules whose linear layers and convolutions are quantised, from the model on."""
+    keep: list[str] = field(default_factory=list)
+    """Regular expressions: what they are found in stays in full precision."""
+    attention: bool = True
+    """Whether queries, keys, values and attention weights are quantised, too."""
+    pack: bool = True
+    """Whether codes are stored; false keeps the weights behind them, for a further step."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.weight_bits <= 8 or not 1 <= self.activation_bits <= 8:
+            raise ConfigError(
+                f"weight_bits={self.weight_bits}, activation_bits={self.activation_bits}: expected "
+                "1 to 8",
+                remedy="change compressor.weight_bits or compressor.activation_bits",
+            )
+        _check_leaves(self.parts, self.keep)
+
+    @classmethod
+    def tiny(cls) -> BinaryConfig:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls()
+
+
+@dataclass(frozen=True)
+class Int8Config:
+    """Options of ``int8``."""
+
+    parts: list[str] = field(default_factory=lambda: ["frontend", "encoder"])
+    """Modules whose linear layers are quantised, from the model on."""
+    keep: list[str] = field(default_factory=list)
+    """Regular expressions: what they are found in stays in full precision."""
+
+    def __post_init__(self) -> None:
+        _check_leaves(self.parts, self.keep)
+
+    @classmethod
+    def tiny(cls) -> Int8Config:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from speechlite.compressors.selection import blocks_around
 from speechlite.core.model import PruneGroup, SpeechModel
+from speechlite.core.operations import plain_operations
 from speechlite.nn.pruning import units_per_axis
 
 __all__ = ["SizeFunction", "macs_of", "parameters_of", "size_function"]
@@ -179,7 +180,7 @@ def _executed(
     was_training = model.training
     try:
         # the fused attention kernels of some platforms escape the counter, the plain one does not
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        with torch.no_grad(), plain_operations(), sdpa_kernel(SDPBackend.MATH), counter:
             model.eval()(waves_BT, torch.tensor([samples], device=device))
     finally:
         model.train(was_training)

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from speechlite.config.schema import ProfileConfig
 from speechlite.core.model import SpeechModel
+from speechlite.core.operations import plain_operations
 from speechlite.core.types import Padded, stateless_seed
 
 __all__ = ["count_macs", "count_parameters", "measure_rtf", "profile"]
@@ -56,7 +57,7 @@ def profile(model: SpeechModel, config: ProfileConfig, directory: Path | None) -
 
 
 def count_parameters(model: SpeechModel) -> dict[str, Any]:
-    """Count parameters, shared ones once.
+    """Count parameters, shared ones once, and the weights that stand as codes in buffers.
 
     Args:
         model: the model.
@@ -66,15 +67,20 @@ def count_parameters(model: SpeechModel) -> dict[str, Any]:
     """
 
     def count(module: nn.Module) -> int:
-        return sum(parameter.numel() for parameter in module.parameters())
+        return sum(parameter.numel() for parameter in module.parameters()) + _codes(module)
 
     parameters = list(model.parameters())
     return {
         "total": count(model),
         "trainable": sum(item.numel() for item in parameters if item.requires_grad),
-        "nonzero": sum(int(item.count_nonzero()) for item in parameters),
+        "nonzero": sum(int(item.count_nonzero()) for item in parameters) + _codes(model),
         "groups": {"frontend": count(model.frontend), "encoder": count(model.encoder)},
     }
+
+
+def _codes(module: nn.Module) -> int:
+    # what layers of few bits say of themselves
+    return sum(int(getattr(part, "stands_for", 0)) for part in module.modules())
 
 
 def _noise(model: SpeechModel, seconds: float) -> tuple[Tensor, Tensor]:
@@ -96,7 +102,7 @@ def count_macs(model: SpeechModel, seconds: float) -> int:
     """
     counter = FlopCounterMode(display=False)
     # the fused attention kernels of some platforms escape the counter, the plain one does not
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    with torch.no_grad(), plain_operations(), sdpa_kernel(SDPBackend.MATH), counter:
         model(*_noise(model, seconds))
     return int(counter.get_total_flops()) // 2
 

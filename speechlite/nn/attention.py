@@ -77,11 +77,11 @@ class _Attention(nn.Module):
         """Return the heads, and the block as a whole.
 
         Returns:
-            Two groups; none where no head is left.
+            Two groups; none where no head is left, or where a compressor replaced the projections.
         """
-        dim, width = self.output.weight.shape
-        if width == 0:
+        if not isinstance(self.output, nn.Linear) or self.output.in_features == 0:
             return ()
+        dim, width = self.output.weight.shape
         projections = [
             (f"{name}.{part}", 0)
             for name in ("query", "key", "value")

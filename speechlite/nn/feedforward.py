@@ -62,11 +62,11 @@ class FeedForward(nn.Module):
         """Return the inner units, and the block as a whole.
 
         Returns:
-            Two groups; none where no unit is left.
+            Two groups; none where no unit is left, or where a compressor replaced the layers.
         """
-        dim, inner_dim = self.contract.weight.shape
-        if inner_dim == 0:
+        if not isinstance(self.contract, nn.Linear) or self.contract.in_features == 0:
             return ()
+        dim, inner_dim = self.contract.weight.shape
         slices = ("expand.weight", 0), ("expand.bias", 0), ("contract.weight", 1)
         units = PruneGroup(
             name="units",

@@ -1,11 +1,13 @@
-"""When layers may take the ways that compute the same faster."""
+"""When layers may take the ways that compute the same faster, or in another precision."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["is_cpu_inference"]
+from speechlite.core.operations import are_plain
+
+__all__ = ["has_kernels", "is_cpu_inference"]
 
 
 def is_cpu_inference(values: Tensor) -> bool:
@@ -22,4 +24,22 @@ def is_cpu_inference(values: Tensor) -> bool:
         torch.is_inference_mode_enabled()
         and not torch.compiler.is_exporting()
         and values.device.type == "cpu"
+    )
+
+
+def has_kernels(values: Tensor) -> bool:
+    """Return whether a layer may call a kernel without gradients, of float32 on the CPU.
+
+    Args:
+        values: the layer's input.
+
+    Returns:
+        False where gradients, an exported graph or ``plain_operations`` are asked for.
+    """
+    return (
+        values.device.type == "cpu"
+        and values.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_exporting()
+        and not are_plain()
     )
