@@ -89,8 +89,8 @@ def _model_card(model: SpeechModel) -> str:
         "",
         "Compressions, in order: " + ("; ".join(history) if history else "none") + ".",
         "",
-        "Load it with `speechlite.engine.checkpoint.load_model`, or name this directory in",
-        "`speechlite compress`, `evaluate` or `profile`.",
+        "Load it with `speechlite.load_model`, or name this directory in `speechlite compress`,",
+        "`evaluate`, `profile` or `export`.",
         "",
     ]
     return "\n".join(lines)
