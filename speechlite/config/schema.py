@@ -320,9 +320,19 @@ class ProfileConfig:
     """Passes before timing starts."""
     threads: int = 1
     """CPU threads while timing."""
+    convention: str = "honest"
+    """honest, or paper: beside it what "Attention or Convolution" would print (Table 1)."""
+    parameter_bytes: int = 4
+    """Bytes of a parameter in the paper's storage: 4, or 2 for its vanilla rows."""
 
     def __post_init__(self) -> None:
         _at_least(1, repeats=self.repeats, threads=self.threads)
+        if self.convention not in ("honest", "paper") or self.parameter_bytes not in (2, 4):
+            raise ConfigError(
+                f"convention={self.convention!r}, parameter_bytes={self.parameter_bytes}: expected "
+                "honest or paper, and 2 or 4",
+                remedy="change convention or parameter_bytes",
+            )
         _at_least(0, warmup=self.warmup)
         if not self.audio_seconds:
             raise ConfigError("audio_seconds=[], expected lengths", remedy="change audio_seconds")

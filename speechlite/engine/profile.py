@@ -14,16 +14,15 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from speechlite.config.schema import ProfileConfig
 from speechlite.core.model import SpeechModel
-from speechlite.core.operations import plain_operations
-from speechlite.core.types import Padded, stateless_seed
+from speechlite.core.types import Padded
+from speechlite.engine.operation_counts import count_bops, count_macs, noise
+from speechlite.engine.paper_costs import paper_costs
 
-__all__ = ["count_macs", "count_parameters", "measure_rtf", "profile"]
+__all__ = ["count_parameters", "measure_rtf", "profile"]
 
 _LINUX_STATUS = Path("/proc/self/status")
 _LINUX_RESET = Path("/proc/self/clear_refs")
@@ -38,18 +37,27 @@ def profile(model: SpeechModel, config: ProfileConfig, directory: Path | None) -
         directory: its checkpoint, for the bytes on disk; None leaves them out.
 
     Returns:
-        ``params``, ``storage``, ``macs``, ``rtf`` and ``peak_memory``.
+        ``params``, ``storage``, ``macs``, ``bops``, ``rtf`` and ``peak_memory``; ``paper`` where
+        the configuration asks for a paper's conventions.
     """
     model.eval()
     at_seconds = {str(seconds): count_macs(model, seconds) for seconds in config.audio_seconds}
     longest = max(config.audio_seconds)
+    of_paper = {}
+    if config.convention == "paper":
+        of_paper["paper"] = paper_costs(model, parameter_bytes=config.parameter_bytes)
     return {
+        **of_paper,
         "params": count_parameters(model),
         "storage": _storage(directory),
         "macs": {
             "per_second_audio": at_seconds[str(longest)] / longest,
             "at_seconds": at_seconds,
             "convention": "1 MAC = 2 FLOP; matrix products and convolutions executed in a forward",
+        },
+        "bops": {
+            "per_second_audio": count_bops(model, longest) / longest,
+            "convention": "MAC x bits of a weight x bits of an activation",
         },
         "rtf": measure_rtf(model, config),
         "peak_memory": _peak_memory(model, config),
@@ -83,30 +91,6 @@ def _codes(module: nn.Module) -> int:
     return sum(int(getattr(part, "stands_for", 0)) for part in module.modules())
 
 
-def _noise(model: SpeechModel, seconds: float) -> tuple[Tensor, Tensor]:
-    samples = round(seconds * model.frontend.sample_rate)
-    generator = torch.Generator().manual_seed(stateless_seed("profile", samples))
-    wave_T = 0.1 * torch.randn(samples, generator=generator)
-    return wave_T[None], torch.tensor([samples])
-
-
-def count_macs(model: SpeechModel, seconds: float) -> int:
-    """Count the multiply-accumulates of one forward.
-
-    Args:
-        model: the model.
-        seconds: length of the audio.
-
-    Returns:
-        Executed multiply-accumulates, frontend included.
-    """
-    counter = FlopCounterMode(display=False)
-    # the fused attention kernels of some platforms escape the counter, the plain one does not
-    with torch.no_grad(), plain_operations(), sdpa_kernel(SDPBackend.MATH), counter:
-        model(*_noise(model, seconds))
-    return int(counter.get_total_flops()) // 2
-
-
 def measure_rtf(model: SpeechModel, config: ProfileConfig) -> dict[str, Any]:
     """Measure the real-time factor of one utterance.
 
@@ -118,7 +102,7 @@ def measure_rtf(model: SpeechModel, config: ProfileConfig) -> dict[str, Any]:
         Median and 95th percentile of seconds of computing a second of audio, with the frontend
         (``p50``, ``p95``) and for the encoder alone (``encoder_p50``), and the protocol.
     """
-    waves_BT, lengths_B = _noise(model, config.rtf_seconds)
+    waves_BT, lengths_B = noise(model, config.rtf_seconds)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
@@ -172,7 +156,7 @@ def _peak_memory(model: SpeechModel, config: ProfileConfig) -> Mapping[str, Any]
         _LINUX_RESET.write_text("5")
         before = _status_bytes("VmRSS")
         with torch.inference_mode():
-            model(*_noise(model, config.rtf_seconds))
+            model(*noise(model, config.rtf_seconds))
         return {"bytes": max(_status_bytes("VmHWM") - before, 0), "how": how}
     except OSError:
         return {"bytes": None, "how": how, "why": "only Linux tells the peak of a single forward"}

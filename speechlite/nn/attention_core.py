@@ -21,6 +21,9 @@ class Products(nn.Module):
     A compressor that changes their precision puts another one in its place.
     """
 
+    operand_bits = (32, 32)
+    """Bits of the two operands of each product."""
+
     def scores(self, query_XNK: Tensor, key_XMK: Tensor) -> Tensor:
         """Return how well each query fits each key.
 
@@ -57,6 +60,11 @@ class AttentionCore(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.products = Products()
+
+    @property
+    def operand_bits(self) -> tuple[int, int]:
+        """Bits of the two operands of each product."""
+        return self.products.operand_bits
 
     def forward(
         self,

@@ -40,6 +40,9 @@ class Int8Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         self._prepared: tuple[tuple[int, ...], Any] | None = None
 
+    operand_bits = (8, 8)
+    """Bits of a weight and of an input."""
+
     @property
     def stands_for(self) -> int:
         """Number of weights that the buffers hold."""

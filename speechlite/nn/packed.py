@@ -113,6 +113,11 @@ class PackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         self.input = ActivationQuantizer(activation_bits, signed=signed, channels=in_features)
 
+    @property
+    def operand_bits(self) -> tuple[int, int]:
+        """Bits of a weight and of an input."""
+        return self.weight.bits, self.input.bits
+
     def forward(self, values_XK: Tensor) -> Tensor:
         """Return the product of codes, at its scale.
 
@@ -173,6 +178,11 @@ class PackedConv1d(nn.Module):
         self.weight = _PackedWeight(out_channels, self.shape[1] * kernel_size, weight_bits)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.input = ActivationQuantizer(activation_bits, signed=signed, channels=in_channels)
+
+    @property
+    def operand_bits(self) -> tuple[int, int]:
+        """Bits of a weight and of an input."""
+        return self.weight.bits, self.input.bits
 
     def forward(self, values_BCS: Tensor) -> Tensor:
         """Return the convolved codes, at their scale.

@@ -44,6 +44,11 @@ class QuantizedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         self.input = ActivationQuantizer(activation_bits, signed=signed, channels=in_features)
 
+    @property
+    def operand_bits(self) -> tuple[int, int]:
+        """Bits of a weight and of an input."""
+        return self.weight_bits, self.input.bits
+
     def forward(self, values_XK: Tensor) -> Tensor:
         """Return the product of codes, at its scale.
 
@@ -98,6 +103,11 @@ class QuantizedConv1d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.input = ActivationQuantizer(activation_bits, signed=signed, channels=in_channels)
 
+    @property
+    def operand_bits(self) -> tuple[int, int]:
+        """Bits of a weight and of an input."""
+        return self.weight_bits, self.input.bits
+
     def forward(self, values_BCS: Tensor) -> Tensor:
         """Return the convolved codes, at their scale.
 
@@ -135,6 +145,7 @@ class QuantizedProducts(Products):
         self.key = ActivationQuantizer(bits, signed=True, channels=channels)
         self.value = ActivationQuantizer(bits, signed=True, channels=channels)
         self.weights = ActivationQuantizer(bits, signed=False)
+        self.operand_bits = (bits, bits)
 
     def scores(self, query_XNK: Tensor, key_XMK: Tensor) -> Tensor:
         """Return how well each query fits each key.

@@ -31,7 +31,7 @@ from speechlite.core.errors import ConfigError, PlanError
 from speechlite.core.model import Edit, ModelSpec
 from speechlite.engine.build import build_model
 from speechlite.engine.checkpoint import load_model, save_model
-from speechlite.engine.profile import count_macs
+from speechlite.engine.operation_counts import count_macs
 from speechlite.nn.pruning import indices_of
 
 EVERYTHING = ["convolutions", "heads", "units", "blocks"]

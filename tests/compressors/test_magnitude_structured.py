@@ -12,7 +12,7 @@ from prunable_models import KINDS, model_of, num_parameters, states
 from speechlite.compressors.config import MagnitudeStructuredConfig
 from speechlite.compressors.magnitude_structured import MagnitudeStructured, unit_magnitudes
 from speechlite.core.errors import ConfigError, PlanError
-from speechlite.engine.profile import count_macs
+from speechlite.engine.operation_counts import count_macs
 from speechlite.nn.pruning import indices_of
 
 UNITS = "encoder.layers.1.feedforward.units"

@@ -10,7 +10,8 @@ from speechlite.core.model import Encoder
 from speechlite.core.types import Hidden
 from speechlite.engine.build import build_model, model_spec
 from speechlite.engine.compress import compress
-from speechlite.engine.profile import count_macs, count_parameters, measure_rtf, profile
+from speechlite.engine.operation_counts import count_macs
+from speechlite.engine.profile import count_parameters, measure_rtf, profile
 
 QUICK = ProfileConfig(audio_seconds=[0.5, 1.0], rtf_seconds=0.5, repeats=4, warmup=1)
 FRAMES = 98  # of one second: 1 + (16000 - 400) // 160
