@@ -20,7 +20,7 @@ from speechlite.config.schema import Choice
 from speechlite.config.stages import STAGES
 from speechlite.core.component import KINDS
 from speechlite.core.errors import SpeechliteError
-from speechlite.engine.experiments import read_experiments
+from speechlite.engine.experiments import at_scale, read_experiments
 from speechlite.plugins.discovery import discover
 from speechlite.plugins.registry import Registry
 
@@ -145,7 +145,7 @@ def _composed(
             registry=registry,
             config_dir=path.parent,
             config_name=path.stem if primary else None,
-            overrides=overrides,
+            overrides=at_scale(overrides, path.stem.rpartition("_")[2]),
         ),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from speechlite.core.errors import DataError
 from speechlite.core.result import Result
 from speechlite.engine.comparison import Block, Cell, Column, Comparison, Row
-from speechlite.engine.cost_columns import COSTS, cost_cells
+from speechlite.engine.cost_columns import cost_cells, shown_costs
 from speechlite.engine.grouping import (
     Placed,
     Runs,
@@ -122,7 +122,8 @@ def _block(
         score_cells(placed.rows, column, baseline=baseline, settings=settings) for column in scores
     ]
     costs = cost_cells(placed.rows, baseline=baseline)
-    columns = [reported.titled(column) for column in (*scores, *(cost.column for cost in COSTS))]
+    shown = (*scores, *(cost.column for cost in shown_costs(placed.rows)))
+    columns = [reported.titled(column) for column in shown]
     rows = []
     for index, runs in enumerate(placed.rows):
         cells = [cells[index] for cells in by_column] + costs[index]

@@ -12,7 +12,7 @@ from speechlite.core.result import Result
 from speechlite.engine.comparison import Cell, Column
 from speechlite.engine.grouping import Runs, text_of
 
-__all__ = ["COSTS", "Cost", "cost_cells"]
+__all__ = ["COSTS", "Cost", "cost_cells", "shown_costs"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Cost:
         field: the key under the section.
         divisor: what turns the record's unit into the column's.
         reported_as: the name of the same cost in tables of reported numbers.
+        optional: whether the column is left out where no record has the cost.
     """
 
     column: Column
@@ -32,14 +33,29 @@ class Cost:
     field: str
     divisor: float
     reported_as: str = ""
+    optional: bool = False
 
 
 def _cost(
-    key: str, title: str, unit: str, place: str, divisor: float, reported_as: str = ""
+    key: str,
+    title: str,
+    unit: str,
+    place: str,
+    divisor: float,
+    reported_as: str = "",
+    *,
+    optional: bool = False,
 ) -> Cost:
     section, field = place.split(".")
     column = Column(key=key, title=title, kind="cost", unit=unit, digits=3, metric=key)
-    return Cost(column, section, field, divisor, reported_as)
+    return Cost(column, section, field, divisor, reported_as, optional)
+
+
+def _of_paper(
+    key: str, title: str, unit: str, field: str, divisor: float, reported_as: str
+) -> Cost:
+    place = f"paper.{field}"
+    return _cost(key, f"paper's {title}", unit, place, divisor, reported_as, optional=True)
 
 
 COSTS = (
@@ -52,6 +68,12 @@ COSTS = (
     _cost("decoding_rtf", "decoding RTF", "", "decoding.rtf", 1.0),
     _cost("memory", "peak memory", "MB", "peak_memory.bytes", 1e6),
     _cost("bytes", "on disk", "MB", "storage.bytes_on_disk", 1e6, "storage"),
+    _cost("bops", "BOPs per second of audio", "T", "bops.per_second_audio", 1e12, optional=True),
+    _of_paper("paper_storage", "storage", "MB", "storage_bytes", 1e6, "paper_storage"),
+    _of_paper("paper_flop", "FLOP", "G", "flop", 1e9, "flop"),
+    _of_paper("paper_bop_float", "BOP, float", "G", "bop_float", 2.0**30, "bop_nonq"),
+    _of_paper("paper_bop_binary", "BOP, binary", "G", "bop_binary", 2.0**30, "bop_bq"),
+    _of_paper("paper_time", "A100 time", "1e-4 s", "seconds", 1e-4, "nvda_est_time"),
 )
 """Every cost that a table can show, in the order of its columns."""
 
@@ -72,7 +94,24 @@ def cost_cells(rows: Sequence[Runs], *, baseline: str | None) -> list[list[Cell]
         For each row one cell a cost.
     """
     device = _reference_device(rows, baseline)
-    return [[_cell(row, cost, device) for cost in COSTS] for row in rows]
+    return [[_cell(row, cost, device) for cost in shown_costs(rows)] for row in rows]
+
+
+def shown_costs(rows: Sequence[Runs]) -> tuple[Cost, ...]:
+    """Return the costs that a block of a table shows.
+
+    Args:
+        rows: the rows.
+
+    Returns:
+        Those of ``COSTS``, without optional ones that no record of the rows has.
+    """
+    records = [record for row in rows for record in row.done]
+    return tuple(
+        cost
+        for cost in COSTS
+        if not cost.optional or any(_read(record, cost)[0] is not None for record in records)
+    )
 
 
 def _cell(row: Runs, cost: Cost, device: str | None) -> Cell:

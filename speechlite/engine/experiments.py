@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ __all__ = [
     "Row",
     "Step",
     "System",
+    "at_scale",
     "read_experiments",
     "read_seeds",
 ]
@@ -83,6 +84,7 @@ class Experiment:
         chain: name of the chain; ``none`` for no compression.
         steps: the compressions, in order; those of a chain that it follows come first.
         rows: rows of tables.
+        convention: by which costs are counted beside the honest ones: honest for none, or paper.
     """
 
     id: str
@@ -90,6 +92,7 @@ class Experiment:
     chain: str
     steps: tuple[Step, ...]
     rows: tuple[Row, ...]
+    convention: str = "honest"
 
     def directory(self, exp_dir: Path, seed: int) -> Path:
         """Return where a seed of this system goes.
@@ -158,6 +161,19 @@ class Experiments:
         return [experiment for key, experiment in self.all.items() if key in names]
 
 
+def at_scale(overrides: Sequence[str], scale: str) -> list[str]:
+    """Return options whose presets differ by scale, as ``encoder=conformer_{scale}`` does.
+
+    Args:
+        overrides: options of a system or a step.
+        scale: what ``{scale}`` in them stands for: the end of the primary file's name.
+
+    Returns:
+        The options of this scale.
+    """
+    return [override.replace("{scale}", scale) for override in overrides]
+
+
 def read_seeds(text: str) -> list[int]:
     """Return the seeds that a command line names.
 
@@ -184,7 +200,8 @@ def read_experiments(path: Path) -> Experiments:
     """Read a recipe's experiments.
 
     Args:
-        path: a YAML file with ``recipe``, ``systems``, ``chains``, ``experiments``, ``default``.
+        path: a YAML file with ``recipe``, ``systems``, ``chains``, ``experiments``, ``default``,
+            and perhaps the ``convention`` of costs.
 
     Returns:
         The experiments.
@@ -194,13 +211,14 @@ def read_experiments(path: Path) -> Experiments:
     """
     content = load_yaml(path)
     expected = {"recipe", "systems", "chains", "experiments", "default"}
-    if not isinstance(content, dict) or set(content) != expected:
+    if not isinstance(content, dict) or set(content) - {"convention"} != expected:
         raise ConfigError(f"expected the keys {sorted(expected)}", remedy=_REMEDY, path=path)
     _check_sections(content, path)
     systems = {name: _system(name, body, path) for name, body in content["systems"].items()}
     chains = _chains(content["chains"], path)
+    convention = str(content.get("convention", "honest"))
     experiments = {
-        str(key): _experiment(str(key), body, systems, chains, path)
+        str(key): replace(_experiment(str(key), body, systems, chains, path), convention=convention)
         for key, body in content["experiments"].items()
     }
     default = tuple(str(name) for name in content["default"])

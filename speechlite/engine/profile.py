@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from speechlite.config.schema import ProfileConfig
+from speechlite.core.errors import ConfigError
 from speechlite.core.model import SpeechModel
 from speechlite.core.types import Padded
 from speechlite.engine.operation_counts import count_bops, count_macs, noise
@@ -43,9 +44,9 @@ def profile(model: SpeechModel, config: ProfileConfig, directory: Path | None) -
     model.eval()
     at_seconds = {str(seconds): count_macs(model, seconds) for seconds in config.audio_seconds}
     longest = max(config.audio_seconds)
-    of_paper = {}
+    of_paper: dict[str, Any] = {}
     if config.convention == "paper":
-        of_paper["paper"] = paper_costs(model, parameter_bytes=config.parameter_bytes)
+        of_paper["paper"] = _of_paper(model, config)
     return {
         **of_paper,
         "params": count_parameters(model),
@@ -62,6 +63,14 @@ def profile(model: SpeechModel, config: ProfileConfig, directory: Path | None) -
         "rtf": measure_rtf(model, config),
         "peak_memory": _peak_memory(model, config),
     }
+
+
+def _of_paper(model: SpeechModel, config: ProfileConfig) -> dict[str, Any]:
+    try:
+        return paper_costs(model, parameter_bytes=config.parameter_bytes)
+    except ConfigError as error:
+        # the other costs are there all the same
+        return {"convention": None, "why": str(error)}
 
 
 def count_parameters(model: SpeechModel) -> dict[str, Any]:

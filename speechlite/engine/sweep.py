@@ -27,7 +27,7 @@ from speechlite.engine.checkpoint import checkpoint_sha256, load_model, save_mod
 from speechlite.engine.compress import compress_checkpoint
 from speechlite.engine.directories import own_directory
 from speechlite.engine.evaluate import evaluate
-from speechlite.engine.experiments import NO_CHAIN, Experiment, Row
+from speechlite.engine.experiments import NO_CHAIN, Experiment, Row, at_scale
 from speechlite.engine.frozen import HiddenCache
 from speechlite.engine.layer_analysis import analyse_layers
 from speechlite.engine.pretrain import pretrain
@@ -93,7 +93,11 @@ class Sweep:
             registry=self.registry,
             config_dir=self.config_dir,
             config_name=config_name,
-            overrides=[*item.system.overrides, *self.overrides, f"trainer.seed={seed}"],
+            overrides=[
+                *at_scale(item.system.overrides, config_name.rpartition("_")[2]),
+                *self.overrides,
+                f"trainer.seed={seed}",
+            ],
         )
         return config
 
@@ -131,7 +135,11 @@ class Sweep:
                 registry=self.registry,
                 config_dir=self.config_dir,
                 config_name=name,
-                overrides=[*step.overrides, *self.overrides, f"trainer.seed={seed}"],
+                overrides=[
+                    *at_scale(step.overrides, scale or ""),
+                    *self.overrides,
+                    f"trainer.seed={seed}",
+                ],
             )
             source = compress_checkpoint(
                 config, source, base / step.name, self.registry, first=first
@@ -202,7 +210,7 @@ class Sweep:
         started = datetime.now(timezone.utc).isoformat(timespec="seconds")
         item = job.item
         model = load_model(source, self.registry)
-        cost = profile_once(source, model, ProfileConfig())
+        cost = profile_once(source, model, ProfileConfig(convention=item.convention))
         if item.chain == NO_CHAIN and model.num_layers > 1:
             analyse_layers(model, source, job.config.task.dev)
         base = item.directory(self.exp_dir, job.seed)

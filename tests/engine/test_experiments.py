@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from speechlite.core.errors import ConfigError, UsageError
-from speechlite.engine.experiments import Row, Step, read_experiments, read_seeds
+from speechlite.engine.experiments import Row, Step, at_scale, read_experiments, read_seeds
 
 CONTENT = {
     "recipe": "r",
@@ -180,3 +180,8 @@ def test_seeds_are_whole_numbers(text, seeds):
 def test_seeds_of_another_form_are_an_error(text):
     with pytest.raises(UsageError, match="expected different non-negative integers"):
         read_seeds(text)
+
+
+def test_at_scale_when_presets_differ_by_scale_then_its_name_stands_in_them():
+    options = ("encoder=conformer_{scale}", "trainer.seed=1")
+    assert at_scale(options, "mini") == ["encoder=conformer_mini", "trainer.seed=1"]

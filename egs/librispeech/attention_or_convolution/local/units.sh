@@ -1,0 +1,1 @@
+../../hubert/local/units.sh
