@@ -135,10 +135,17 @@ def measure_rtf(model: SpeechModel, config: ProfileConfig) -> dict[str, Any]:
         "batch": 1,
         "threads": config.threads,
         "precision": "float32",
+        # what layers of few bits say of themselves
+        "kernels": sorted(_kernels(model)),
         "audio_seconds": config.rtf_seconds,
         "includes_frontend": True,
         "device": "cpu",
     }
+
+
+def _kernels(model: SpeechModel) -> set[str]:
+    names = (getattr(module, "kernel", None) for module in model.modules())
+    return {name for name in names if isinstance(name, str)}
 
 
 def _seconds(call: Any) -> float:

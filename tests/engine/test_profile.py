@@ -113,6 +113,7 @@ def test_rtf_names_its_protocol(make_model):
         "batch": 1,
         "threads": 1,
         "precision": "float32",
+        "kernels": [],
         "audio_seconds": 0.5,
         "includes_frontend": True,
         "device": "cpu",
