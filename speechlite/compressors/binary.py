@@ -84,12 +84,7 @@ class Binary(Compressor):
         Raises:
             PlanError: if the plan does not fit the model.
         """
-        expected = {"weight_bits", "activation_bits", "packed", "leaves", "unsigned"}
-        if set(plan) != expected:
-            raise PlanError(
-                f"the plan has {sorted(plan)}, expected {sorted(expected)}",
-                remedy="use the plan that speechlite compress wrote",
-            )
+        _check(plan)
         trained = self._quantised(model, plan, restart=False)
         if not plan["packed"]:
             return trained
@@ -127,7 +122,7 @@ class Binary(Compressor):
     def _quantised(
         self, model: SpeechModel, plan: Mapping[str, Any], *, restart: bool
     ) -> SpeechModel:
-        bits = (int(plan["weight_bits"]), int(plan["activation_bits"]))
+        bits = (plan["weight_bits"], plan["activation_bits"])
         unsigned = set(plan["unsigned"])
 
         def make(leaf: nn.Module, name: str) -> nn.Module:
@@ -142,6 +137,28 @@ class Binary(Compressor):
             return made.to(next(model.parameters()).device)
 
         return with_leaves(model, plan["leaves"], dict.fromkeys((*_STOCK, *_TRAINED), make))
+
+
+def _check(plan: Mapping[str, Any]) -> None:
+    expected = {"weight_bits", "activation_bits", "packed", "leaves", "unsigned"}
+    remedy = "use the plan that speechlite compress wrote"
+    if set(plan) != expected:
+        raise PlanError(f"the plan has {sorted(plan)}, expected {sorted(expected)}", remedy=remedy)
+    bits = [plan["weight_bits"], plan["activation_bits"]]
+    leaves, unsigned = plan["leaves"], plan["unsigned"]
+    are_names = isinstance(leaves, list) and isinstance(unsigned, list) and bool(leaves)
+    if (
+        not all(type(number) is int and 1 <= number <= 8 for number in bits)
+        or not isinstance(plan["packed"], bool)
+        or not are_names
+        or any(name not in leaves for name in unsigned)
+    ):
+        raise PlanError(
+            f"the plan has weight_bits={bits[0]!r}, activation_bits={bits[1]!r}, "
+            f"packed={plan['packed']!r}, leaves={leaves!r:.80} and unsigned={unsigned!r:.80}: "
+            "expected 1 to 8 bits, true or false, names of leaves, and some of them",
+            remedy=remedy,
+        )
 
 
 def _heads(block: nn.Module) -> int:

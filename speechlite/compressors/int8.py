@@ -62,7 +62,7 @@ class Int8(Compressor):
         Raises:
             PlanError: if the plan does not fit the model.
         """
-        if set(plan) != {"leaves"} or not plan["leaves"]:
+        if set(plan) != {"leaves"} or not plan["leaves"] or not isinstance(plan["leaves"], list):
             raise PlanError(
                 f"the plan has {sorted(plan)}, expected the names of leaves",
                 remedy="use the plan that speechlite compress wrote",

@@ -34,7 +34,14 @@ def find_leaves(
 
     Returns:
         The leaves by name, those that layers share once.
+
+    Raises:
+        PlanError: if a part is no module of the model.
     """
+    known = {name for name, _ in model.named_modules(remove_duplicate=False)}
+    unknown = [part for part in parts if part not in known]
+    if unknown:
+        raise PlanError(f"the model has no {unknown}", remedy="change compressor.parts")
     return {
         name: module
         for name, module in model.named_modules()

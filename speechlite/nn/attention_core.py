@@ -87,6 +87,28 @@ class AttentionCore(nn.Module):
             (B, H, S, K).
         """
         allowed = None if valid_BS is None else valid_BS[:, None, None, :]
+        return self.attend(query_BHSK, key_BHSK, value_BHSK, allowed, bias_BHSS)
+
+    def attend(
+        self,
+        query_BHSK: Tensor,
+        key_BHSK: Tensor,
+        value_BHSK: Tensor,
+        allowed: Tensor | None,
+        bias_BHSS: Tensor | None = None,
+    ) -> Tensor:
+        """Return the values attended to over all pairs of frames.
+
+        Args:
+            query_BHSK: queries.
+            key_BHSK: keys.
+            value_BHSK: values.
+            allowed: which frames may attend to which, of a shape that broadcasts; None for all.
+            bias_BHSS: added to the scores; None for nothing.
+
+        Returns:
+            (B, H, S, K).
+        """
         if self.must_be_plain(query_BHSK, bias_BHSS):
             scores_BHSS = self.products.scores(query_BHSK, key_BHSK)
             if bias_BHSS is not None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from speechlite.core.operations import are_plain
 
-__all__ = ["has_kernels", "is_cpu_inference"]
+__all__ = ["has_kernels", "is_cpu_inference", "version_of"]
 
 
 def is_cpu_inference(values: Tensor) -> bool:
@@ -43,3 +43,18 @@ def has_kernels(values: Tensor) -> bool:
         and not torch.compiler.is_exporting()
         and not are_plain()
     )
+
+
+def version_of(*tensors: Tensor) -> tuple[int, ...] | None:
+    """Return numbers that change when tensors are replaced or change in place.
+
+    Args:
+        tensors: what something was prepared from.
+
+    Returns:
+        Their versions; None where one was made in ``torch.inference_mode``, which counts none, so
+        that nothing prepared may be kept.
+    """
+    if any(tensor.is_inference() for tensor in tensors):
+        return None
+    return tuple(part for tensor in tensors for part in (tensor.data_ptr(), tensor._version))

@@ -5,8 +5,6 @@ Shapes: X any axes, K inputs, O outputs.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,9 +17,11 @@ _HIGHEST = 127
 
 
 class Int8Linear(nn.Module):
-    """A linear layer by torch's dynamic int8 kernel; elsewhere by its weights in float32.
+    """A linear layer over eight-bit codes of weights and inputs.
 
-    Weights are divided by the largest magnitude of their output, evenly and symmetrically.
+    Weights have a scale for each output and inputs one for each frame, so that padding and other
+    utterances change nothing. On the CPU, without gradients, torch's integer product multiplies the
+    codes; elsewhere they are multiplied as numbers.
 
     Args:
         in_features: K.
@@ -31,6 +31,10 @@ class Int8Linear(nn.Module):
 
     weight: Tensor
     scale: Tensor
+    operand_bits = (8, 8)
+    """Bits of a weight and of an input."""
+    kernel = "int8, torch"
+    """What computes the products on the CPU, for reports."""
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool) -> None:
         super().__init__()
@@ -38,10 +42,6 @@ class Int8Linear(nn.Module):
         self.register_buffer("weight", torch.zeros(out_features, in_features, dtype=torch.int8))
         self.register_buffer("scale", torch.ones(out_features))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        self._prepared: tuple[tuple[int, ...], Any] | None = None
-
-    operand_bits = (8, 8)
-    """Bits of a weight and of an input."""
 
     @property
     def stands_for(self) -> int:
@@ -60,9 +60,9 @@ class Int8Linear(nn.Module):
         """
         result = cls(linear.in_features, linear.out_features, bias=linear.bias is not None)
         weight = linear.weight.detach().float()
-        scale_O = (weight.abs().amax(1) / _HIGHEST).clamp_min(torch.finfo(torch.float32).tiny)
-        result.weight.copy_((weight / scale_O[:, None]).round().clamp(-_HIGHEST, _HIGHEST))
-        result.scale.copy_(scale_O)
+        scale_O1 = _scale(weight)
+        result.weight.copy_((weight / scale_O1).round().clamp(-_HIGHEST, _HIGHEST))
+        result.scale.copy_(scale_O1[:, 0])
         if linear.bias is not None:
             result.bias = nn.Parameter(linear.bias.detach().clone())
         return result.to(linear.weight.device)
@@ -76,31 +76,22 @@ class Int8Linear(nn.Module):
         Returns:
             (..., O).
         """
+        scale_X1 = _scale(values_XK.detach())
+        relative_XK = values_XK / scale_X1
+        codes_XK = relative_XK.detach().round()
         if has_kernels(values_XK) and values_XK.numel():
-            # seven bits of the inputs, so that no sum of two products overflows on older processors
-            mapped_XO: Tensor = torch.ops.quantized.linear_dynamic(
-                values_XK.contiguous(), self._kernel_weights(), True
-            )
-            return mapped_XO
-        weight = self.weight.to(values_XK.dtype) * self.scale[:, None].to(values_XK.dtype)
-        return functional.linear(values_XK, weight, self.bias)
+            codes_NK = codes_XK.flatten(0, -2).to(torch.int8)
+            sums_NO = torch._int_mm(codes_NK, self.weight.t()).to(values_XK.dtype)
+            sums_XO = sums_NO.view(*values_XK.shape[:-1], self.out_features)
+        else:
+            # the whole number, with the gradient of the value
+            codes_XK = codes_XK + (relative_XK - relative_XK.detach())
+            sums_XO = functional.linear(codes_XK, self.weight.to(values_XK.dtype))
+        mapped_XO = sums_XO * scale_X1 * self.scale.to(values_XK.dtype)
+        return mapped_XO if self.bias is None else mapped_XO + self.bias
 
-    def _kernel_weights(self) -> Any:
-        # weights change when a checkpoint is loaded or the model moves
-        tensors = [self.weight, self.scale, *([] if self.bias is None else [self.bias])]
-        version = tuple(part for t in tensors for part in (t.data_ptr(), t._version))
-        if self._prepared is None or self._prepared[0] != version:
-            zeros_O = torch.zeros(self.out_features, dtype=torch.int64)
-            weight = torch._make_per_channel_quantized_tensor(
-                self.weight, self.scale.double(), zeros_O, 0
-            )
-            bias = None if self.bias is None else self.bias.detach()
-            self._prepared = (version, torch.ops.quantized.linear_prepack(weight, bias))
-        return self._prepared[1]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Int8Linear:
-        # what the kernel prepared cannot be copied, and is made again
-        copied = Int8Linear(self.in_features, self.out_features, bias=self.bias is not None)
-        memo[id(self)] = copied
-        copied.to(self.weight.device).load_state_dict(self.state_dict())
-        return copied.train(self.training)
+def _scale(values_XK: Tensor) -> Tensor:
+    # (..., 1): what the highest code stands for 127 of
+    largest_X1 = values_XK.abs().amax(-1, keepdim=True)
+    return (largest_X1 / _HIGHEST).clamp_min(torch.finfo(values_XK.dtype).tiny)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechlite.nn import bit_products
-from speechlite.nn.inference import has_kernels
+from speechlite.nn.inference import has_kernels, version_of
 from speechlite.nn.quantized import QuantizedConv1d, QuantizedLinear, QuantizedProducts
 from speechlite.nn.quantizers import ActivationQuantizer, code_limits, weight_codes
 
@@ -39,7 +39,7 @@ class _PackedWeight(nn.Module):
             "planes", torch.zeros(bits, outputs, -(-width // 8), dtype=torch.uint8)
         )
         self.register_buffer("scale", torch.ones(outputs))
-        self._read: dict[str, tuple[tuple[int, int], Tensor]] = {}
+        self._read: dict[str, tuple[tuple[int, ...], Tensor]] = {}
 
     @property
     def stands_for(self) -> int:
@@ -69,8 +69,10 @@ class _PackedWeight(nn.Module):
         return self._cached("codes", self._unpacked)
 
     def _unpacked(self) -> Tensor:
-        places = torch.arange(8, device=self.planes.device)
-        bits = ((self.planes[..., None] >> places) & 1).flatten(2)[..., : self.width].float()
+        # by division, since ONNX shifts no signed integers
+        worth_8 = 2.0 ** torch.arange(8, device=self.planes.device)
+        bits = (self.planes[..., None].float() / worth_8).floor() % 2.0
+        bits = bits.flatten(2)[..., : self.width]
         if self.bits == 1:
             return 2.0 * bits[0] - 1.0
         low, _ = code_limits(self.bits, signed=True)
@@ -78,10 +80,17 @@ class _PackedWeight(nn.Module):
         return (bits * worth).sum(0) + low
 
     def _cached(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        if torch.compiler.is_exporting():
+            # a graph has no place for what was prepared
+            return make()
         # planes change when a checkpoint is loaded or the model moves
-        version = (self.planes.data_ptr(), self.planes._version)
+        version = version_of(self.planes)
+        if version is None:
+            return make()
         if name not in self._read or self._read[name][0] != version:
-            self._read[name] = (version, make())
+            # training may follow, and takes no tensor that inference mode made
+            with torch.inference_mode(False):
+                self._read[name] = (version, make())
         return self._read[name][1]
 
 
@@ -118,6 +127,11 @@ class PackedLinear(nn.Module):
         """Bits of a weight and of an input."""
         return self.weight.bits, self.input.bits
 
+    @property
+    def kernel(self) -> str:
+        """What computes the products on the CPU, for reports."""
+        return _kernel(*self.operand_bits)
+
     def forward(self, values_XK: Tensor) -> Tensor:
         """Return the product of codes, at its scale.
 
@@ -138,7 +152,8 @@ class PackedLinear(nn.Module):
             )
             return sums_1NO[0].view(*values_XK.shape[:-1], self.out_features)
         codes_XK, scale = self.input(values_XK)
-        sums_XO = functional.linear(codes_XK, self.weight.codes()) * (scale * self.weight.scale)
+        codes_OK = self.weight.codes().to(codes_XK.dtype)
+        sums_XO = functional.linear(codes_XK, codes_OK) * (scale * self.weight.scale)
         return sums_XO if self.bias is None else sums_XO + self.bias
 
 
@@ -174,6 +189,7 @@ class PackedConv1d(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = (out_channels, in_channels // groups, kernel_size)
+        self.out_channels = out_channels
         self.stride, self.padding, self.groups = stride, padding, groups
         self.weight = _PackedWeight(out_channels, self.shape[1] * kernel_size, weight_bits)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
@@ -183,6 +199,11 @@ class PackedConv1d(nn.Module):
     def operand_bits(self) -> tuple[int, int]:
         """Bits of a weight and of an input."""
         return self.weight.bits, self.input.bits
+
+    @property
+    def kernel(self) -> str:
+        """What computes the products on the CPU, for reports."""
+        return _kernel(*self.operand_bits)
 
     def forward(self, values_BCS: Tensor) -> Tensor:
         """Return the convolved codes, at their scale.
@@ -210,7 +231,7 @@ class PackedConv1d(nn.Module):
         if counts and taps == 1 and self.groups == 1:
             return self._pointwise(padded_BCS[..., :: self.stride])
         codes_BCS, scale = self.input(padded_BCS, (-1, 1))
-        codes_OCT = self.weight.codes().view(self.shape)
+        codes_OCT = self.weight.codes().to(codes_BCS.dtype).view(self.shape)
         sums_BOS = functional.conv1d(codes_BCS, codes_OCT, stride=self.stride, groups=self.groups)
         sums_BOS = sums_BOS * (scale * self.weight.scale)[:, None]
         return sums_BOS if self.bias is None else sums_BOS + self.bias[:, None]
@@ -292,6 +313,11 @@ def _bit_matmul(
 
 def _product(signed: bool) -> Callable[..., Tensor]:
     return bit_products.signed_product if signed else bit_products.unsigned_product
+
+
+def _kernel(*bits: int) -> str:
+    counts = all(each == 1 for each in bits)
+    return f"one bit, {bit_products.kernel_name()}" if counts else "codes as float32"
 
 
 def _counts_bits(values: Tensor, *bits: int) -> bool:

@@ -88,8 +88,10 @@ def units_per_axis(
     for group in groups:
         for name, axis, width in group.slices:
             tensor = tensors.get(name)
-            if tensor is None or tensor.dim() <= axis or tensor.shape[axis] != group.size * width:
-                found = "no tensor" if tensor is None else f"a tensor {tuple(tensor.shape)}"
+            if tensor is None or not _fits(tensor, axis, group.size * width):
+                found = "no tensor"
+                if tensor is not None:
+                    found = f"a tensor {tuple(tensor.shape)} of {tensor.dtype}"
                 raise PlanError(
                     f"{group.name} owns {group.size} x {width} of axis {axis} of {name}, which is "
                     f"{found}",
@@ -97,6 +99,12 @@ def units_per_axis(
                 )
             owners.setdefault(name, []).append((axis, group))
     return owners
+
+
+def _fits(tensor: Tensor, axis: int, length: int) -> bool:
+    # a unit's codes of a few bits have scales that its group does not know
+    is_coded = tensor.dtype in (torch.int8, torch.uint8)
+    return not is_coded and tensor.dim() > axis and tensor.shape[axis] == length
 
 
 def cut(module: nn.Module, groups: Sequence[PruneGroup], kept: Mapping[str, Sequence[int]]) -> None:

@@ -97,6 +97,7 @@ class QuantizedConv1d(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        self.out_channels = out_channels
         self.stride, self.padding, self.groups = stride, padding, groups
         self.weight_bits = weight_bits
         self.latent = nn.Parameter(torch.zeros(out_channels, in_channels // groups, kernel_size))

@@ -6,7 +6,7 @@ a block, G keys far from it.
 
 from __future__ import annotations
 
-import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ __all__ = ["PATTERNS", "SparseAttentionCore", "allowed_pairs"]
 
 PATTERNS = ("window", "strided", "fixed")
 """Patterns by the names that configurations use."""
-_DENSE_FRAMES = 400
+_DENSE_FRAMES = 600
 _SMALLEST_BLOCK = 64
 _CACHED_SCORES = 1 << 18
 
@@ -51,12 +51,30 @@ def allowed_pairs(
     return same_block | (key_M % stride >= stride - expressivity)
 
 
+def _allowed_among(
+    num_frames: int, pattern: str, stride: int, expressivity: int, device: torch.device
+) -> Tensor:
+    places_S = torch.arange(num_frames, device=device)
+    return allowed_pairs(
+        places_S[:, None], places_S, pattern=pattern, stride=stride, expressivity=expressivity
+    )
+
+
+@lru_cache(maxsize=8)
+def _remembered(
+    num_frames: int, pattern: str, stride: int, expressivity: int, device: torch.device
+) -> Tensor:
+    # the layers of a forward ask for the same; training may follow, so this is no inference tensor
+    with torch.inference_mode(False):
+        return _allowed_among(num_frames, pattern, stride, expressivity, device)
+
+
 class SparseAttentionCore(AttentionCore):
     """Attend over a pattern of pairs, block by block.
 
     Time and memory grow with the pairs of the pattern: linearly for ``window``, with S * S / stride
     for the far frames of ``strided`` and with S * S * expressivity / stride for those of ``fixed``.
-    Utterances shorter than 400 frames take the dense kernel under a mask, which is faster there.
+    Utterances shorter than 600 frames take the dense kernel under a mask, which is faster there.
 
     Args:
         pattern: see ``allowed_pairs``.
@@ -94,25 +112,24 @@ class SparseAttentionCore(AttentionCore):
         num_frames = query_BHSK.shape[2]
         # an exported graph holds for every length
         if torch.compiler.is_exporting() or num_frames < _DENSE_FRAMES or bias_BHSS is not None:
-            mask = self._mask(num_frames, valid_BS, like=query_BHSK)
-            if bias_BHSS is not None:
-                mask = mask + bias_BHSS
-            return super().forward(query_BHSK, key_BHSK, value_BHSK, None, mask)
+            allowed = self._allowed(num_frames, valid_BS, query_BHSK.device)
+            return self.attend(query_BHSK, key_BHSK, value_BHSK, allowed, bias_BHSS)
         is_dropping = self.training and self.dropout > 0
         if query_BHSK.is_cuda and type(self.products) is Products and not is_dropping:
             return self.flex(query_BHSK, key_BHSK, value_BHSK, valid_BS)
         return self._by_blocks(query_BHSK, key_BHSK, value_BHSK, valid_BS)
 
-    def _mask(self, num_frames: int, valid_BS: Tensor | None, *, like: Tensor) -> Tensor:
-        # 0 where frames may attend, -inf elsewhere
-        places_S = torch.arange(num_frames, device=like.device)
-        allowed_BSS = self._pairs_of(places_S[:, None], places_S)[None]
-        if valid_BS is not None:
-            # a frame beyond the length attends to itself, so that nothing becomes infinite
-            itself_SS = places_S[:, None] == places_S
-            allowed_BSS = allowed_BSS & (valid_BS[:, None] | itself_SS)
-        zeros_BSS = torch.zeros_like(allowed_BSS, dtype=like.dtype)
-        return zeros_BSS.masked_fill(~allowed_BSS, -math.inf)[:, None]
+    def _allowed(self, num_frames: int, valid_BS: Tensor | None, device: torch.device) -> Tensor:
+        rule = (self.pattern, self.stride, self.expressivity)
+        if torch.compiler.is_exporting():
+            allowed_SS = _allowed_among(num_frames, *rule, device)
+        else:
+            allowed_SS = _remembered(num_frames, *rule, device)
+        if valid_BS is None:
+            return allowed_SS[None, None]
+        # a frame beyond the length attends to itself, so that nothing becomes infinite
+        itself_SS = torch.eye(num_frames, dtype=torch.bool, device=device)
+        return (allowed_SS & (valid_BS[:, None] | itself_SS))[:, None]
 
     def _pairs_of(self, query_N: Tensor, key_M: Tensor) -> Tensor:
         return allowed_pairs(

@@ -141,6 +141,7 @@ class WaveformStack(nn.Module):
     ) -> None:
         super().__init__()
         self.legacy_padding = legacy_padding
+        self.kernels, self.strides = tuple(kernels), tuple(strides)
         norms = ["layer" if norm == "layer" else "none"] * len(channels)
         if norm == "group":
             norms[0] = "instance"
@@ -180,13 +181,10 @@ class WaveformStack(nn.Module):
         return channels_BCS
 
     def _field(self) -> int:
-        convolutions = [layer.convolution for layer in self._typed()]
-        kernels = [convolution.kernel_size[0] for convolution in convolutions]
-        return receptive_field(kernels, [convolution.stride[0] for convolution in convolutions])
+        return receptive_field(self.kernels, self.strides)
 
     def _valid_after_first(self, num_samples: int, lengths_B: Tensor) -> Tensor | None:
-        first = self._typed()[0].convolution
-        (kernel,), (stride,) = first.kernel_size, first.stride
+        kernel, stride = self.kernels[0], self.strides[0]
         frames_B = torch.div(lengths_B - kernel, stride, rounding_mode="floor") + 1
         return padding_mask(frames_B, (num_samples - kernel) // stride + 1)
 

@@ -115,6 +115,11 @@ class Distillation(Objective):
         return max(self._student_layers())
 
     def _check(self, model: SpeechModel, teacher: SpeechModel) -> None:
+        if next(model.parameters(), None) is None:
+            raise ConfigError(
+                "the student has no parameters that distillation could train",
+                remedy="choose an encoder with layers, or compress without an objective",
+            )
         if max(self.config.layers) > teacher.num_layers or self._depth(model) > model.num_layers:
             raise ConfigError(
                 f"distillation matches layers {self._student_layers()} of a student of "
