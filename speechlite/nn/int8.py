@@ -79,7 +79,8 @@ class Int8Linear(nn.Module):
         scale_X1 = _scale(values_XK.detach())
         relative_XK = values_XK / scale_X1
         codes_XK = relative_XK.detach().round()
-        if has_kernels(values_XK) and values_XK.numel():
+        # over a single input torch's product returns memory that nothing has written
+        if has_kernels(values_XK) and values_XK.numel() and self.in_features > 1:
             codes_NK = codes_XK.flatten(0, -2).to(torch.int8)
             sums_NO = torch._int_mm(codes_NK, self.weight.t()).to(values_XK.dtype)
             sums_XO = sums_NO.view(*values_XK.shape[:-1], self.out_features)

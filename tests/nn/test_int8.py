@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from torch import nn
 
@@ -75,3 +76,13 @@ def test_int8_when_there_is_no_bias_or_no_row_then_it_runs():
     with torch.no_grad():
         assert layer(torch.randn(0, 16)).shape == (0, 8)
         assert layer(torch.randn(2, 3, 16)).shape == (2, 3, 8)
+
+
+@pytest.mark.parametrize("inputs", range(1, 20))
+def test_int8_when_few_inputs_are_left_then_the_product_is_that_of_its_codes(inputs):
+    layer, values = Int8Linear.of(nn.Linear(inputs, 7)), torch.randn(50, inputs)
+    with torch.no_grad():
+        with plain_operations():
+            expected = layer(values)
+        for _ in range(20):
+            torch.testing.assert_close(layer(values), expected, atol=1e-6, rtol=1e-6)
