@@ -21,9 +21,6 @@ class SparseformerEncoder(TransformerEncoder):
 
     config: SparseformerConfig
 
-    def __init__(self, config: SparseformerConfig) -> None:
-        super().__init__(config)
-
     def make_layer(self) -> TransformerLayer:
         """Build one layer.
 
