@@ -92,6 +92,13 @@ COMPONENTS = (
         summary="hidden states of a frozen teacher",
     ),
     Component(
+        kind="objective",
+        name="finetune",
+        target="speechlite.objectives.finetune:Finetune",
+        config="speechlite.objectives.config:FinetuneConfig",
+        summary="a head's loss, through the whole model",
+    ),
+    Component(
         kind="compressor",
         name="l0_structured",
         target="speechlite.compressors.l0_structured:L0Structured",
@@ -125,6 +132,34 @@ COMPONENTS = (
         target="speechlite.compressors.int8:Int8",
         config="speechlite.compressors.config:Int8Config",
         summary="linear layers of eight-bit weights, without training",
+    ),
+    Component(
+        kind="compressor",
+        name="magnitude",
+        target="speechlite.compressors.magnitude:Magnitude",
+        config="speechlite.compressors.pruning_config:MagnitudeConfig",
+        summary="single weights of the smallest magnitude, at once",
+    ),
+    Component(
+        kind="compressor",
+        name="parp",
+        target="speechlite.compressors.magnitude:Parp",
+        config="speechlite.compressors.pruning_config:ParpConfig",
+        summary="single weights, pruned again and again in training (PARP)",
+    ),
+    Component(
+        kind="compressor",
+        name="wanda",
+        target="speechlite.compressors.obs:Wanda",
+        config="speechlite.compressors.pruning_config:WandaConfig",
+        summary="single weights by magnitude and input, without training (Wanda)",
+    ),
+    Component(
+        kind="compressor",
+        name="obs",
+        target="speechlite.compressors.obs:Obs",
+        config="speechlite.compressors.pruning_config:ObsConfig",
+        summary="single weights by the optimal brain surgeon, which repairs the others (SparseWAV)",
     ),
     Component(
         kind="compressor",

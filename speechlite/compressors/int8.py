@@ -13,6 +13,7 @@ from speechlite.core.compressor import Compressor
 from speechlite.core.errors import PlanError
 from speechlite.core.model import SpeechModel
 from speechlite.nn.int8 import Int8Linear
+from speechlite.nn.sparse import SparseLinear
 
 __all__ = ["Int8"]
 
@@ -40,8 +41,10 @@ class Int8(Compressor):
             PlanError: if there are none.
         """
         config = self.config
-        found = find_leaves(model, (nn.Linear,), parts=config.parts, keep=config.keep)
-        leaves = [name for name, leaf in found.items() if leaf.weight.numel()]
+        found: dict[str, Any] = find_leaves(
+            model, (nn.Linear, SparseLinear), parts=config.parts, keep=config.keep
+        )
+        leaves = [name for name, leaf in found.items() if leaf.in_features * leaf.out_features]
         if not leaves:
             raise PlanError(
                 f"no linear layer in {list(config.parts)} is left in full precision",
@@ -67,8 +70,10 @@ class Int8(Compressor):
                 f"the plan has {sorted(plan)}, expected the names of leaves",
                 remedy="use the plan that speechlite compress wrote",
             )
-        return with_leaves(model, plan["leaves"], dict.fromkeys((nn.Linear,), _rounded))
+        return with_leaves(
+            model, plan["leaves"], dict.fromkeys((nn.Linear, SparseLinear), _rounded)
+        )
 
 
-def _rounded(leaf: nn.Linear, name: str) -> nn.Module:
+def _rounded(leaf: nn.Linear | SparseLinear, name: str) -> nn.Module:
     return Int8Linear.of(leaf)

@@ -9,6 +9,7 @@ from typing import Any
 from speechlite.core.errors import ConfigError
 
 __all__ = [
+    "CalibrationOptions",
     "Choice",
     "CompressConfig",
     "EvaluateConfig",
@@ -145,6 +146,11 @@ class PretrainDataOptions:
     """Directory that ``speechlite data dump`` wrote features to; None computes them each time."""
     units: str | None = None
     """Directory that ``speechlite units`` wrote, for objectives that need units."""
+    labels: str | None = None
+    """Label stream of a head's loss: characters, or subwords (both from text); longer utterances
+    than max_seconds are then left out."""
+    subword_model: str | None = None
+    """The sentencepiece model of ``labels=subwords``."""
     batch_seconds: float = 120.0
     """Most audio of a batch, over all processes, in seconds."""
     max_seconds: float = 36.5
@@ -158,6 +164,14 @@ class PretrainDataOptions:
         _positive(batch_seconds=self.batch_seconds, max_seconds=self.max_seconds)
         _at_least(0, min_seconds=self.min_seconds)
         _at_least(1, num_buckets=self.num_buckets)
+        if self.labels not in (None, "characters", "subwords") or (
+            (self.labels == "subwords") != (self.subword_model is not None)
+        ):
+            raise ConfigError(
+                f"labels={self.labels!r}, subword_model={self.subword_model!r}: expected null, "
+                "characters, or subwords with a model",
+                remedy="change data.labels or data.subword_model",
+            )
 
 
 @dataclass(frozen=True)
@@ -179,13 +193,35 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
+class CalibrationOptions:
+    """What a compressor hears that wants data and no training."""
+
+    utterances: int = 2048
+    """Utterances drawn from ``data.train``; all where there are fewer."""
+    fit_steps: int = 0
+    """Steps of Adam that first train what the objective has beside the model: a new head."""
+    fit_learning_rate: float = 1.0e-3
+    """Learning rate of these steps."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, utterances=self.utterances)
+        _at_least(0, fit_steps=self.fit_steps)
+        _positive(fit_learning_rate=self.fit_learning_rate)
+
+
+@dataclass(frozen=True)
 class CompressConfig:
     """Options of ``speechlite compress``: a compressor, training, or a compressor in training."""
 
     compressor: Choice | None = None
     """The rewrite to carry out; none only trains the model on."""
     objective: Choice | None = None
-    """The training signal; none compresses without training."""
+    """The training signal; none compresses without training. A compressor that is calibrated asks
+    it for losses and trains nothing."""
+    head: Choice | None = None
+    """The head that ``objective=finetune`` trains; none takes the one that the model has."""
+    calibration: CalibrationOptions = field(default_factory=CalibrationOptions)
+    """What a compressor hears that wants data and no training."""
     data: PretrainDataOptions = field(default_factory=PretrainDataOptions)
     """What to train on."""
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
@@ -273,6 +309,8 @@ class HeadTrainingOptions:
     """Steps between two scores of the dev data; the best head is kept."""
     clip_norm: float = 1.0
     """Largest gradient norm of a step; 0 leaves gradients as they are."""
+    own_head: bool = False
+    """Whether to score the head that the model was fine-tuned with, as it is."""
     num_layers: int | None = None
     """Layers that the frozen model executes (shallow-layer inference); None means all."""
     cache_gigabytes: float = 4.0

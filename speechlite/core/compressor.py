@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from speechlite.core.model import SpeechModel
-from speechlite.core.types import Batch
+from speechlite.core.types import Batch, Loss
 
 __all__ = ["Compressor"]
 
@@ -38,12 +38,18 @@ class Compressor(ABC):
         """
         return model
 
-    def calibrate(self, model: SpeechModel, batches: Iterable[Batch]) -> None:  # noqa: B027
-        """Gather statistics over data; does nothing by default.
+    def calibrate(  # noqa: B027 (an optional hook)
+        self,
+        model: SpeechModel,
+        batches: Iterable[Batch],
+        loss: Callable[[SpeechModel, Batch], Loss] | None = None,
+    ) -> None:
+        """Change the model by what it makes of data; does nothing by default.
 
         Args:
             model: what ``prepare`` returned, in eval mode.
-            batches: batches of unlabelled speech, read once.
+            batches: batches of speech, which may be gone through more than once.
+            loss: of the model on a batch, where an objective is chosen: for measuring only.
         """
 
     def penalty(self, model: SpeechModel, step: int) -> Tensor | None:
@@ -57,6 +63,14 @@ class Compressor(ABC):
             A scalar, or None (the default) for no term.
         """
         return None
+
+    def after_step(self, model: SpeechModel, step: int) -> None:  # noqa: B027 (an optional hook)
+        """Act on the model after an optimiser step; does nothing by default.
+
+        Args:
+            model: what ``prepare`` returned.
+            step: optimiser steps done so far.
+        """
 
     @abstractmethod
     def plan(self, model: SpeechModel) -> dict[str, Any]:

@@ -18,13 +18,16 @@ class Objective(nn.Module, ABC):
     A subclass is built as ``Objective(config, *, model)``. Parameters of its own (a predictor, a
     head) live in it and train beside the model's; they are not part of the model's checkpoint.
     One that has ``needs`` is also given ``labels``, a LabelSpace by name of the stream; for each
-    name in ``reads`` it is given the SpeechModel of that name.
+    name in ``reads`` it is given the SpeechModel of that name; with ``takes_head`` also ``head``,
+    which the engine stores beside the model.
     """
 
     needs: tuple[str, ...] = ()
     """Names of the label streams that every batch must carry; checked before any spending."""
     reads: tuple[str, ...] = ()
     """Options that name the checkpoint of a further model, such as a teacher."""
+    takes_head: bool = False
+    """Whether it is built with ``head``, a Head, whose labels every batch must carry."""
     has_idle_layers: bool = False
     """Whether steps execute fewer layers than the encoder draws, so that some get no gradient."""
 

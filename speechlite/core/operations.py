@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["are_plain", "plain_operations"]
+from torch import nn
+
+__all__ = ["are_plain", "choose_kernels", "plain_operations"]
 
 _PLAIN: ContextVar[bool] = ContextVar("plain", default=False)
 
@@ -32,3 +34,19 @@ def are_plain() -> bool:
         True inside of ``plain_operations``.
     """
     return _PLAIN.get()
+
+
+def choose_kernels(model: nn.Module, rows: int) -> None:
+    """Let layers with several ways of computing take the one that is fastest on this machine.
+
+    Layers have a method ``choose_kernel`` for that, which measures; results are the same but for
+    rounding.
+
+    Args:
+        model: a model in eval mode, on the CPU.
+        rows: frames at a time, over all utterances of a batch.
+    """
+    for module in model.modules():
+        choose = getattr(module, "choose_kernel", None)
+        if choose is not None:
+            choose(rows)

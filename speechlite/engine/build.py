@@ -82,6 +82,7 @@ def build_objective(
     *,
     labels: Mapping[str, LabelSpace] | None = None,
     models: Mapping[str, SpeechModel] | None = None,
+    head: Head | None = None,
 ) -> Objective:
     """Build an objective for a model.
 
@@ -91,6 +92,7 @@ def build_objective(
         registry: where its name is looked up.
         labels: classes of the label streams that it needs.
         models: the further models that it reads, by the option that names each.
+        head: the head that it trains, where it takes one.
 
     Returns:
         The objective with fresh parameters of its own.
@@ -99,6 +101,8 @@ def build_objective(
     further: dict[str, Any] = dict(models or {})
     if factory.needs:
         further["labels"] = labels
+    if factory.takes_head:
+        further["head"] = head
     objective: Objective = factory(choice.options, model=model, **further)
     return objective
 

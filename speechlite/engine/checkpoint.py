@@ -21,6 +21,7 @@ from speechlite.core.errors import CheckpointError
 from speechlite.core.model import Edit, ModelSpec, SpeechModel
 from speechlite.engine.build import build_model, replay_edits
 from speechlite.engine.directories import new_directory, sha256_of
+from speechlite.engine.head_files import OwnHead, save_head
 from speechlite.plugins.registry import Registry
 
 __all__ = ["checkpoint_sha256", "load_model", "named_tensors", "save_model"]
@@ -45,12 +46,13 @@ def named_tensors(model: SpeechModel) -> dict[str, Tensor]:
     return tensors
 
 
-def save_model(model: SpeechModel, directory: Path) -> None:
+def save_model(model: SpeechModel, directory: Path, *, head: OwnHead | None = None) -> None:
     """Write a model checkpoint; the directory appears complete or not at all.
 
     Args:
         model: the model; its edits are stored with their plans.
         directory: final name; an older checkpoint there is replaced.
+        head: the head that it was fine-tuned with; None where it was not.
     """
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in named_tensors(model).items()
@@ -71,6 +73,8 @@ def save_model(model: SpeechModel, directory: Path) -> None:
         # the safetensors library writes for the owner's eyes only
         weights.chmod((temporary / "config.yaml").stat().st_mode)
         (temporary / "README.md").write_text(_model_card(model), encoding="utf-8")
+        if head is not None:
+            save_head(head, temporary)
 
 
 def _plain(value: Any) -> Any:

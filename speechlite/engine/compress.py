@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,7 +14,10 @@ from speechlite.core.errors import ConfigError, PlanError
 from speechlite.core.model import SpeechModel
 from speechlite.core.types import stateless_seed
 from speechlite.engine.build import build_compressor, edit_of
+from speechlite.engine.calibration import calibrate
 from speechlite.engine.checkpoint import load_model, save_model
+from speechlite.engine.head_files import load_head
+from speechlite.engine.objective_data import Heads
 from speechlite.engine.stamps import Stamp
 from speechlite.engine.training_run import own_run, set_threads, train, training_inputs
 from speechlite.plugins.registry import Registry
@@ -22,7 +26,7 @@ __all__ = ["compress", "compress_checkpoint"]
 
 
 def compress(choice: Choice, model: SpeechModel, registry: Registry) -> SpeechModel:
-    """Decide on a plan, carry it out, and record it in the model's history.
+    """Decide on a plan without data, carry it out, and record it in the model's history.
 
     Args:
         choice: the compressor with its options.
@@ -34,20 +38,15 @@ def compress(choice: Choice, model: SpeechModel, registry: Registry) -> SpeechMo
 
     Raises:
         PlanError: if the plan is empty, or would change nothing.
-        ConfigError: if the compressor wants data, which this command does not give yet.
+        ConfigError: if the compressor wants data.
     """
-    compressor = _built(choice, registry)
-    return _carried_out(choice, compressor, compressor.prepare(model))
-
-
-def _built(choice: Choice, registry: Registry) -> Compressor:
     compressor = build_compressor(choice, registry)
     if compressor.needs_batches:
         raise ConfigError(
             f"{choice.name} wants calibration data",
-            remedy="use a data-free compressor such as depth",
+            remedy="compress a checkpoint, with data.train set",
         )
-    return compressor
+    return _carried_out(choice, compressor, compressor.prepare(model))
 
 
 def _carried_out(choice: Choice, compressor: Compressor, prepared: SpeechModel) -> SpeechModel:
@@ -62,6 +61,13 @@ def _carried_out(choice: Choice, compressor: Compressor, prepared: SpeechModel) 
     return smaller.eval()
 
 
+@dataclass(frozen=True)
+class _Source:
+    model: SpeechModel
+    start: SpeechModel | None
+    heads: Heads
+
+
 def compress_checkpoint(
     config: CompressConfig,
     source: Path,
@@ -73,7 +79,9 @@ def compress_checkpoint(
     """Compress a checkpoint into a directory, unless that has been done already.
 
     With an objective the model is trained, under the compressor if there is one; without a
-    compressor the model keeps its shape and only takes new weights.
+    compressor the model keeps its shape and only takes new weights. A compressor that wants data is
+    calibrated instead, and asks the objective for losses. The head that a model was fine-tuned
+    with stays with it.
 
     Args:
         config: the compressor, the objective, or both.
@@ -90,50 +98,94 @@ def compress_checkpoint(
         Interrupted: if a signal stopped the training.
         SpeechliteError: any other problem, in one line.
     """
+    compressor = None
+    if config.compressor is not None:
+        compressor = build_compressor(config.compressor, registry)
+    calibrates = compressor is not None and compressor.needs_batches
     inputs = [source]
     if config.objective is not None:
-        inputs += [first or source, *training_inputs(config, registry)]
+        inputs.append(first or source)
+    if config.objective is not None and not calibrates:
+        inputs += training_inputs(config, registry)
+    elif calibrates:
+        inputs += [Path(name) for name in config.data.train]
     stamp = Stamp.of(to_mapping(config), inputs)
+    is_training = config.objective is not None and not calibrates
 
     def work() -> None:
-        if config.objective is None:
-            assert config.compressor is not None
-            model = compress(config.compressor, load_model(source, registry), registry)
-            save_model(model, directory / "model")
-            stamp.write(directory, outputs=["model"])
+        set_threads(config.trainer.threads)
+        torch.manual_seed(stateless_seed(config.trainer.seed, "weights"))
+        given = _Source(
+            load_model(source, registry),
+            load_model(first or source, registry) if config.objective is not None else None,
+            Heads(config.head, load_head(source, registry)),
+        )
+        if is_training:
+            _train(config, given, compressor, directory, registry, stamp)
         else:
-            _train(config, source, directory, registry, stamp, first=first or source)
+            assert compressor is not None
+            _convert(config, given, compressor, directory, registry, stamp)
 
-    is_training = config.objective is not None
     own_run(directory, stamp, work, name="compress", resumable=is_training)
     return directory / "model"
 
 
-def _train(
+def _convert(
     config: CompressConfig,
-    source: Path,
+    source: _Source,
+    compressor: Compressor,
     directory: Path,
     registry: Registry,
     stamp: Stamp,
-    *,
-    first: Path,
 ) -> None:
-    set_threads(config.trainer.threads)
-    torch.manual_seed(stateless_seed(config.trainer.seed, "weights"))
-    model = load_model(source, registry)
-    start = load_model(first, registry)
+    assert config.compressor is not None
+    prepared = compressor.prepare(source.model)
+    outputs = ["model"]
+    if compressor.needs_batches:
+        facts = calibrate(
+            config,
+            compressor,
+            prepared,
+            registry,
+            start=source.start,
+            heads=source.heads,
+            description=str(directory),
+        )
+        facts.write(directory)
+        outputs.append("training.json")
+    model = _carried_out(config.compressor, compressor, prepared)
+    save_model(model, directory / "model", head=source.heads.own)
+    stamp.write(directory, outputs=outputs)
+
+
+def _train(
+    config: CompressConfig,
+    source: _Source,
+    compressor: Compressor | None,
+    directory: Path,
+    registry: Registry,
+    stamp: Stamp,
+) -> None:
     choice = config.compressor
-    if choice is None:
-        train(config, model, directory, registry, stamp, start=start)
+    if choice is None or compressor is None:
+        train(
+            config,
+            source.model,
+            directory,
+            registry,
+            stamp,
+            start=source.start,
+            heads=source.heads,
+        )
         return
-    compressor = _built(choice, registry)
     train(
         config,
-        compressor.prepare(model),
+        compressor.prepare(source.model),
         directory,
         registry,
         stamp,
-        start=start,
+        start=source.start,
+        heads=source.heads,
         compressor=compressor,
         finish=lambda trained: _carried_out(choice, compressor, trained),
     )

@@ -26,6 +26,7 @@ from speechlite.data.order import BatchOrder, Position
 from speechlite.data.reader import KALDI_FRAMES, FrameGrid, UtteranceReader, frame_of
 from speechlite.engine.build import build_head
 from speechlite.engine.frozen import FrozenModel, HiddenCache
+from speechlite.engine.head_files import OwnHead
 from speechlite.engine.labels import LAYOUTS, TEXT_STREAMS, describe_labels, read_labels
 from speechlite.engine.progress import track
 from speechlite.engine.splits import Split, check_features, frame_grid, open_features, read_split
@@ -93,16 +94,18 @@ def evaluate(
     model: SpeechModel,
     registry: Registry,
     *,
+    own: OwnHead | None = None,
     features: Path | None = None,
     cache: HiddenCache | None = None,
     description: str = "evaluate",
 ) -> Evaluation:
-    """Train a head on a frozen model and score it.
+    """Train a head on a frozen model, or take the model's own one, and score it.
 
     Args:
         config: the options.
         model: the model.
         registry: where the head is looked up.
+        own: the head that the model was fine-tuned with, for ``training.own_head``.
         features: directory of cached features made by the model's frontend; None computes them.
         cache: hidden states that another task of this model left, or None.
         description: what progress bars say.
@@ -123,10 +126,16 @@ def evaluate(
     reader = _reader(splits, model, features, {labels.stream: rows})
     torch.manual_seed(stateless_seed(config.training.seed, "head"))
     frozen, head = _frozen_and_head(config, model, registry, reader, labels, cache)
+    if config.training.own_head:
+        _take(own, head, labels)
     run = _HeadTraining(head, frozen, config, splits)
-    for split in splits.values():
-        frozen.fill(_order(split, config), f"{description}: {split.name}")
-    run.train(description)
+    for name, split in splits.items():
+        if name != "train" or not config.training.own_head:
+            frozen.fill(_order(split, config), f"{description}: {split.name}")
+    if config.training.own_head:
+        run.best_value = run.score(splits["dev"]).value
+    else:
+        run.train(description)
     search = run.choose_search(description)
     tests = tuple(run.score(splits[name]) for name in splits if name.startswith("test"))
     return Evaluation(
@@ -243,6 +252,29 @@ def _frozen_and_head(
         cache=cache,
     )
     return frozen, head
+
+
+def _take(own: OwnHead | None, head: Head, labels: LabelSpace) -> None:
+    if own is None:
+        raise ConfigError(
+            "training.own_head=true, and the model was never fine-tuned with a head",
+            remedy="fine-tune it by speechlite compress objective=finetune, or set "
+            "training.own_head=false",
+        )
+    if own.labels != labels:
+        raise ConfigError(
+            f"the model's head knows {len(own.labels.symbols)} {own.labels.stream}, the task has "
+            f"{len(labels.symbols)} {labels.stream}, or others",
+            remedy="name in task.train the data that the model was fine-tuned on",
+        )
+    try:
+        head.load_state_dict(own.head.state_dict())
+    except RuntimeError:
+        raise ConfigError(
+            f"the model's head is {own.choice.name} with {own.choice.options}, another than the "
+            "task's",
+            remedy="give head the options that the model was fine-tuned with",
+        ) from None
 
 
 def _order(split: Split, config: EvaluateConfig, *, shuffle: bool = False) -> BatchOrder:

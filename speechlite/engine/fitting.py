@@ -63,6 +63,8 @@ class _Steps(Callback):
         if (batch_idx + 1) % options.accumulate:
             return
         module.objective.after_step(module.model, step)
+        if module.compressor is not None:
+            module.compressor.after_step(module.model, step)
         last = step >= options.max_steps
         if self.tracker is not None:
             self.tracker.update(step, f"loss {module.last_loss:.4f}")

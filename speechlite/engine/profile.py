@@ -19,6 +19,7 @@ from torch import nn
 from speechlite.config.schema import ProfileConfig
 from speechlite.core.errors import ConfigError
 from speechlite.core.model import SpeechModel
+from speechlite.core.operations import choose_kernels
 from speechlite.core.types import Padded
 from speechlite.engine.operation_counts import count_bops, count_macs, noise
 from speechlite.engine.paper_costs import paper_costs
@@ -88,16 +89,24 @@ def count_parameters(model: SpeechModel) -> dict[str, Any]:
 
     parameters = list(model.parameters())
     return {
-        "total": count(model),
+        "total": count(model) + _pruned(model),
         "trainable": sum(item.numel() for item in parameters if item.requires_grad),
         "nonzero": sum(int(item.count_nonzero()) for item in parameters) + _codes(model),
-        "groups": {"frontend": count(model.frontend), "encoder": count(model.encoder)},
+        "groups": {
+            name: count(part) + _pruned(part)
+            for name, part in (("frontend", model.frontend), ("encoder", model.encoder))
+        },
     }
 
 
 def _codes(module: nn.Module) -> int:
     # what layers of few bits say of themselves
     return sum(int(getattr(part, "stands_for", 0)) for part in module.modules())
+
+
+def _pruned(module: nn.Module) -> int:
+    # places of sparse weights without a value
+    return sum(int(getattr(part, "zeros", 0)) for part in module.modules())
 
 
 def measure_rtf(model: SpeechModel, config: ProfileConfig) -> dict[str, Any]:
@@ -117,6 +126,7 @@ def measure_rtf(model: SpeechModel, config: ProfileConfig) -> dict[str, Any]:
     try:
         with torch.inference_mode():
             features = Padded(*model.frontend.extract(waves_BT, lengths_B))
+            choose_kernels(model, int(features.lengths.sum()))
             whole, encoder = [], []
             for _ in range(config.warmup + config.repeats):
                 whole.append(_seconds(lambda: model(waves_BT, lengths_B)))
@@ -135,7 +145,7 @@ def measure_rtf(model: SpeechModel, config: ProfileConfig) -> dict[str, Any]:
         "batch": 1,
         "threads": config.threads,
         "precision": "float32",
-        # what layers of few bits say of themselves
+        # what layers of few bits, or of few weights, say of themselves
         "kernels": sorted(_kernels(model)),
         "audio_seconds": config.rtf_seconds,
         "includes_frontend": True,

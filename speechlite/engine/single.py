@@ -10,6 +10,7 @@ from speechlite.config.schema import EvaluateConfig, ProfileConfig
 from speechlite.engine.checkpoint import checkpoint_sha256, load_model
 from speechlite.engine.directories import own_directory
 from speechlite.engine.evaluate import evaluate
+from speechlite.engine.head_files import load_head
 from speechlite.engine.profile import profile
 from speechlite.engine.records import write_record
 from speechlite.engine.stamps import fingerprint
@@ -56,7 +57,14 @@ def evaluate_checkpoint(
         "started": started,
     }
     with own_directory(directory):
-        result = evaluate(config, model, registry, features=features, description=row)
+        result = evaluate(
+            config,
+            model,
+            registry,
+            own=load_head(source, registry),
+            features=features,
+            description=row,
+        )
         return write_record(
             directory / "results",
             config.task.name,

@@ -52,14 +52,16 @@ def read_split(
     grid: FrameGrid,
     *,
     min_seconds: float = 0.0,
+    max_seconds: float | None = None,
     need_text: bool = False,
 ) -> Split:
-    """Read data directories and leave out what is too short, saying how many.
+    """Read data directories and leave out what is too short or too long, saying how many.
 
     Args:
         directories: Kaldi-style directories.
         grid: the frontend's frames; shorter utterances than a frame are left out.
         min_seconds: shortest utterance to keep.
+        max_seconds: longest one; None keeps all.
         need_text: whether transcripts must be there.
 
     Returns:
@@ -81,14 +83,16 @@ def read_split(
     reader = UtteranceReader(utterances, grid)
     samples = {name: reader.num_samples(name) for name in utterances}
     shortest = max(grid.min_samples, round(min_seconds * grid.sample_rate))
-    kept = {name for name, count in samples.items() if count >= shortest}
+    longest = float("inf") if max_seconds is None else round(max_seconds * grid.sample_rate)
+    kept = {name for name, count in samples.items() if shortest <= count <= longest}
     name = "+".join(Path(directory).name for directory in directories)
     if len(kept) < len(utterances):
-        say(f"{name}: left out {len(utterances) - len(kept)} utterances below {shortest} samples")
+        bounds = f"below {shortest} samples" + (f" or above {longest}" if max_seconds else "")
+        say(f"{name}: left out {len(utterances) - len(kept)} utterances {bounds}")
     if not kept:
         raise DataError(
-            f"no utterance of {list(directories)} is long enough",
-            remedy="name directories that hold speech, or lower data.min_seconds",
+            f"no utterance of {list(directories)} is of a usable length",
+            remedy="name directories that hold speech, or change data.min_seconds and max_seconds",
         )
     return Split(
         name=name,

@@ -29,6 +29,7 @@ from speechlite.engine.directories import own_directory
 from speechlite.engine.evaluate import evaluate
 from speechlite.engine.experiments import NO_CHAIN, Experiment, Row, at_scale
 from speechlite.engine.frozen import HiddenCache
+from speechlite.engine.head_files import load_head
 from speechlite.engine.layer_analysis import analyse_layers
 from speechlite.engine.pretrain import pretrain
 from speechlite.engine.profile import profile
@@ -220,6 +221,7 @@ class Sweep:
             job.config,
             model,
             self.registry,
+            own=load_head(source, self.registry),
             features=usable_features(features, model.spec.frontend),
             cache=job.cache,
             description=job.label,

@@ -11,74 +11,44 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from speechlite.config.schema import (
-    Choice,
-    OptimizerOptions,
-    PretrainDataOptions,
-    TrainerOptions,
-)
 from speechlite.core.compressor import Compressor
-from speechlite.core.errors import ConfigError, DataError, SpeechliteError
+from speechlite.core.errors import ConfigError, SpeechliteError
 from speechlite.core.model import SpeechModel
-from speechlite.core.types import LabelSpace, stateless_seed
+from speechlite.core.types import stateless_seed
 from speechlite.data.atomic import replace_file
-from speechlite.data.order import BatchOrder
-from speechlite.data.reader import FrameGrid, UtteranceReader
-from speechlite.data.unit_checks import lint_units
-from speechlite.data.units import UNITS, labels_at_frames, read_units
-from speechlite.engine.build import build_objective, objective_type
-from speechlite.engine.checkpoint import load_model, save_model
+from speechlite.engine.build import objective_type
+from speechlite.engine.checkpoint import save_model
 from speechlite.engine.directories import new_directory, own_directory
 from speechlite.engine.fitting import fit
+from speechlite.engine.head_files import OwnHead
+from speechlite.engine.objective_data import (
+    NO_HEADS,
+    Heads,
+    TrainingOptions,
+    prepare_objective,
+    read_training_splits,
+    speech_of,
+)
 from speechlite.engine.progress import say
 from speechlite.engine.resume import sweep_temporaries
-from speechlite.engine.splits import (
-    Split,
-    check_features,
-    describe,
-    frame_grid,
-    open_features,
-    read_split,
-)
+from speechlite.engine.splits import Split, describe
 from speechlite.engine.stamps import Stamp
 from speechlite.engine.training import Speech, TrainingModule, rank_and_world, summed
 from speechlite.plugins.registry import Registry
 
 __all__ = [
     "Interrupted",
-    "TrainingOptions",
     "is_further_process",
     "own_run",
     "set_threads",
     "train",
     "training_inputs",
 ]
-
-
-class TrainingOptions(Protocol):
-    """Say what a configuration must have so that ``train`` can follow it."""
-
-    @property
-    def objective(self) -> Choice | None:
-        """The training signal."""
-
-    @property
-    def data(self) -> PretrainDataOptions:
-        """What to train on."""
-
-    @property
-    def optimizer(self) -> OptimizerOptions:
-        """How weights are updated."""
-
-    @property
-    def trainer(self) -> TrainerOptions:
-        """How long, how precisely and on what machine."""
 
 
 class Interrupted(SpeechliteError):  # noqa: N818 (a stopped run is no failure)
@@ -137,8 +107,7 @@ def training_inputs(config: TrainingOptions, registry: Registry) -> list[Path]:
     if data.features is not None:
         stores = {Path(data.features) / path.name for path in inputs}
         inputs += [store / "features.json" for store in sorted(stores)]
-    if data.units is not None:
-        inputs.append(Path(data.units))
+    inputs += [Path(name) for name in (data.units, data.subword_model) if name is not None]
     assert config.objective is not None
     named = (
         getattr(config.objective.options, n)
@@ -206,6 +175,7 @@ def train(
     stamp: Stamp,
     *,
     start: SpeechModel | None = None,
+    heads: Heads = NO_HEADS,
     compressor: Compressor | None = None,
     finish: Callable[[SpeechModel], SpeechModel] | None = None,
 ) -> None:
@@ -219,6 +189,8 @@ def train(
         stamp: written when all is there.
         start: the model that stands in for one that the objective reads and no option names.
             None where there is none.
+        heads: what an objective that takes a head is given; the source's own one stays with the
+            model in any case.
         compressor: what prepared the model; its penalty is added to the loss.
         finish: makes the final model of the one with the last weights; None keeps the model with
             the lowest validation loss as it is.
@@ -228,26 +200,27 @@ def train(
         SystemExit: if one stopped a further process.
         SpeechliteError: any other problem, in one line.
     """
-    spaces = _label_spaces(config, registry)
-    train_speech, train_split = _speech(config, model, config.data.train, training=True)
-    valid_speech, valid_split = _speech(config, model, config.data.valid, training=False)
-    assert config.objective is not None
-    objective = build_objective(
-        config.objective,
-        model,
-        registry,
-        labels=spaces,
-        models=_models(config.objective, registry, start),
-    )
+    splits = read_training_splits(config, model, registry)
+    prepared = prepare_objective(config, model, registry, splits, start=start, heads=heads)
+    speech = {
+        name: speech_of(config, model, split, prepared, training=name == "train")
+        for name, split in splits.items()
+    }
     module = TrainingModule(
         model,
-        objective,
+        prepared.objective,
         optimizer=config.optimizer,
         trainer=config.trainer,
-        speech=train_speech,
+        speech=speech["train"],
         compressor=compressor,
     )
-    best = _Best(module, directory / "candidates", valid_speech, keep=finish is None)
+    best = _Best(
+        module,
+        directory / "candidates",
+        speech["valid"],
+        head=prepared.head,
+        keep=finish is None,
+    )
     stopped = fit(module, directory, validate=best.validate, description=str(directory))
     if stopped and is_further_process():
         # the first process reports it; Lightning would kill that one if this one failed
@@ -258,105 +231,28 @@ def train(
         if finish is None:
             _take_best(directory, best)
         else:
-            save_model(finish(model.eval().cpu()), directory / "model")
-        _write_facts(directory, module, best, {"train": train_split, "valid": valid_split})
+            finished = finish(model.eval().cpu())
+            save_model(finished, directory / "model", head=prepared.head or heads.own)
+        _write_facts(directory, module, best, splits)
         stamp.write(directory, outputs=["model", "training.json"])
         # only now: a run killed before the stamp needs them once more
         shutil.rmtree(best.directory, ignore_errors=True)
-
-
-def _models(
-    choice: Choice, registry: Registry, start: SpeechModel | None
-) -> dict[str, SpeechModel]:
-    models = {}
-    for name in objective_type(choice, registry).reads:
-        path = getattr(choice.options, name)
-        if path is None and start is None:
-            raise ConfigError(
-                f"objective.{name} names no checkpoint", remedy=f"set objective.{name}=DIRECTORY"
-            )
-        found = start if path is None else load_model(Path(path), registry)
-        assert found is not None
-        models[name] = found
-    return models
-
-
-def _label_spaces(config: TrainingOptions, registry: Registry) -> dict[str, LabelSpace]:
-    assert config.objective is not None
-    needs = objective_type(config.objective, registry).needs
-    unknown = [name for name in needs if name != UNITS]
-    if unknown or (needs and config.data.units is None):
-        raise ConfigError(
-            f"{config.objective.name} needs label streams {list(needs)}, and data.units is "
-            f"{config.data.units}",
-            remedy="run speechlite units, and set data.units to what it wrote",
-        )
-    if not needs:
-        return {}
-    folder = Path(config.data.units or "")
-    directories = (*config.data.train, *config.data.valid)
-    names = list(dict.fromkeys(Path(name).resolve().name for name in directories))
-    problems = lint_units([folder / name for name in names], limit=1)
-    if problems:
-        raise problems[0].error()
-    return {UNITS: read_units(folder, names)[0]}
-
-
-def _units(config: TrainingOptions, split: Split, grid: FrameGrid) -> dict[str, np.ndarray]:
-    # one unit for each frame of the model
-    names = [path.resolve().name for path in split.directories]
-    _, rows, rate_hz = read_units(Path(config.data.units or ""), names)
-    reader = UtteranceReader(split.utterances, grid)
-    missing = [name for name in split.utterances if name not in rows]
-    if missing:
-        raise DataError(
-            f"utterance {missing[0]} has no units", remedy="run speechlite units for this data"
-        )
-    return {
-        name: labels_at_frames(
-            rows[name],
-            grid.num_frames(reader.num_samples(name)),
-            label_rate_hz=rate_hz,
-            frame_rate_hz=grid.sample_rate / grid.stride,
-        )
-        for name in split.utterances
-    }
-
-
-def _speech(
-    config: TrainingOptions, model: SpeechModel, directories: list[str], *, training: bool
-) -> tuple[Speech, Split]:
-    data = config.data
-    grid = frame_grid(model.frontend)
-    split = read_split(directories, grid, min_seconds=data.min_seconds)
-    stores = open_features(None if data.features is None else Path(data.features), split)
-    if stores is not None:
-        check_features(stores, dict(model.spec.frontend))
-    reader = UtteranceReader(
-        split.utterances,
-        grid,
-        stores,
-        max_seconds=data.max_seconds,
-        labels={} if data.units is None else {UNITS: _units(config, split, grid)},
-        frame_streams=frozenset([UNITS]),
-    )
-    order = BatchOrder(
-        {name: min(seconds, data.max_seconds) for name, seconds in split.durations.items()},
-        batch_seconds=data.batch_seconds,
-        num_buckets=data.num_buckets,
-        seed=config.trainer.seed,
-        shuffle=training,
-    )
-    return Speech(order, reader), split
 
 
 class _Best:
     """Measure the loss on the validation data, and keep the weights with the lowest one."""
 
     def __init__(
-        self, module: TrainingModule, directory: Path, speech: Speech, *, keep: bool
+        self,
+        module: TrainingModule,
+        directory: Path,
+        speech: Speech,
+        *,
+        head: OwnHead | None,
+        keep: bool,
     ) -> None:
         self.module = module
+        self.head = head
         self.directory = directory
         self.speech = speech
         self.seed = module.trainer_options.seed
@@ -374,7 +270,7 @@ class _Best:
         if module.logger is not None:
             module.logger.log_metrics({"valid/loss": loss}, step=step)
         if self.keep and rank_and_world()[0] == 0 and self.best_step() == step:
-            save_model(module.model, self.directory / f"step-{step:09d}")
+            save_model(module.model, self.directory / f"step-{step:09d}", head=self.head)
 
     def best_step(self) -> int:
         """Return the step with the lowest validation loss; the earliest of equal ones.

@@ -15,6 +15,7 @@ from speechlite.core.model import SpeechModel
 from speechlite.interop.huggingface import BIAS_OPTIONS, OPTIONS
 from speechlite.interop.names import name_in_huggingface
 from speechlite.interop.options import options_from_shapes
+from speechlite.nn.dense_layers import with_dense_layers
 from speechlite.nn.normalization import MaskedInstanceNorm, SelectiveLayerNorm
 from speechlite.nn.positional import ConvolutionalPositions
 from speechlite.nn.relative_bias import BiasGate
@@ -46,6 +47,7 @@ def write_huggingface(model: SpeechModel, folder: Path, *, family: str | None = 
     Raises:
         CheckpointError: if transformers has no such model.
     """
+    model = with_dense_layers(model)
     options = _options(model)
     family = family or ("wavlm" if options["encoder.relative_bias"] else "hubert")
     _refuse_family(family, options)

@@ -9,7 +9,6 @@ lengths of its example would silently become part of the graph.
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from speechlite.core.errors import ConfigError, EnvironmentProblem
 from speechlite.core.model import SpeechModel
 from speechlite.data.atomic import replace_file
 from speechlite.interop.onnx_fbank import with_plain_filterbanks
+from speechlite.nn.dense_layers import with_dense_layers
 
 __all__ = ["export_onnx"]
 
@@ -56,9 +56,10 @@ def export_onnx(model: SpeechModel, path: Path, *, opset: int = 18, hidden: str 
     """
     _check_packages()
     _check_options(opset, hidden)
-    _check_size(model)
+    with_dense = with_dense_layers(model).cpu()
+    _check_size(with_dense)
     with replace_file(path) as stream:
-        plain = with_plain_filterbanks(copy.deepcopy(model).cpu()).eval().requires_grad_(False)
+        plain = with_plain_filterbanks(with_dense).eval().requires_grad_(False)
         program = _program(_Graph(plain, all_states=hidden == "all"), opset)
         for name in ("sample_rate", "stride", "min_samples"):
             program.model.metadata_props[name] = str(getattr(plain.frontend, name))

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 
 from speechlite.core.errors import ConfigError
 
-__all__ = ["DistillationConfig", "MaskedPredictionConfig", "ReconstructionConfig"]
+__all__ = [
+    "DistillationConfig",
+    "FinetuneConfig",
+    "MaskedPredictionConfig",
+    "ReconstructionConfig",
+]
 
 
 @dataclass(frozen=True)
@@ -137,3 +142,29 @@ class MaskedPredictionConfig:
                 f"min_spans={self.min_spans}, expected at least 0",
                 remedy="change objective.min_spans",
             )
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Options of ``finetune``."""
+
+    freeze_features: bool = True
+    """Whether the frontend's features stay as they are, as in wav2vec 2.0, section 4.3."""
+    head_learning_rate: float | None = None
+    """Peak learning rate of the head, which then has no weight decay; null takes the model's."""
+
+    def __post_init__(self) -> None:
+        if self.head_learning_rate is not None and not self.head_learning_rate > 0:
+            raise ConfigError(
+                f"head_learning_rate={self.head_learning_rate}, expected more than 0",
+                remedy="change objective.head_learning_rate",
+            )
+
+    @classmethod
+    def tiny(cls) -> FinetuneConfig:
+        """Return the options that conformance tests build.
+
+        Returns:
+            Options of a small component.
+        """
+        return cls()

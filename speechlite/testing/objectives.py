@@ -8,12 +8,14 @@ from typing import Any
 import torch
 
 from speechlite.core.component import Component
+from speechlite.core.head import Head
 from speechlite.core.model import SpeechModel
 from speechlite.core.objective import Objective
 from speechlite.core.types import Batch, Padded
 from speechlite.testing.fixtures import (
     installed_registry,
     label_space,
+    small_batch,
     small_model,
     tiny_options,
     waves,
@@ -30,15 +32,31 @@ def _build(component: Component) -> tuple[Objective, SpeechModel, Batch]:
     further: dict[str, Any] = {name: small_model(registry) for name in factory.reads}
     if factory.needs:
         further["labels"] = dict.fromkeys(factory.needs, label_space())
+    labels = {name: _frame_labels(model) for name in factory.needs}
+    if factory.takes_head:
+        further["head"] = _head(model)
+        labels |= small_batch("sequence").labels
     objective: Objective = factory(tiny_options(component, registry), model=model, **further)
     batch = Batch(
         ids=("a-1", "a-2", "b-1"),
         waves=waves(),
         speakers=("a", "a", "b"),
-        labels={name: _frame_labels(model) for name in factory.needs},
+        labels=labels,
         seed=3,
     )
     return objective, model, batch
+
+
+def _head(model: SpeechModel) -> Head:
+    registry = installed_registry()
+    component = registry.get("head", "ctc")
+    head: Head = registry.load(component)(
+        tiny_options(component, registry),
+        dim=model.dim,
+        num_layers=model.num_layers + 1,
+        labels=label_space(),
+    )
+    return head
 
 
 def _frame_labels(model: SpeechModel) -> Padded:

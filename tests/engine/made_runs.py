@@ -14,6 +14,12 @@ import soundfile
 
 from speechlite.config.compose import compose
 from speechlite.config.schema import Choice, CompressConfig, PretrainConfig
+from speechlite.engine.objective_data import (
+    PreparedObjective,
+    read_training_splits,
+    speech_of,
+)
+from speechlite.engine.training import Speech
 from speechlite.plugins.registry import Registry
 
 RATE = 16000
@@ -139,6 +145,12 @@ def compress_config(registry: Registry, data: Path, *further: str) -> CompressCo
         "compress", registry=registry, overrides=compress_arguments(data, *further)
     )
     return config
+
+
+def training_speech(config: Any, model: Any, registry: Registry) -> Speech:
+    """Return the training batches of a run whose objective has no labels of its own."""
+    split = read_training_splits(config, model, registry)["train"]
+    return speech_of(config, model, split, PreparedObjective(None), training=True)
 
 
 def evaluate_arguments(data: Path, *further: str) -> list[str]:

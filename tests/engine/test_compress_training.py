@@ -9,7 +9,6 @@ import torch
 from made_runs import compress_arguments, compress_config, leftovers, snapshot, speechlite
 from safetensors.torch import load_file
 
-from speechlite.compressors.depth import Depth
 from speechlite.core.errors import ConfigError
 from speechlite.engine.checkpoint import load_model, save_model
 from speechlite.engine.compress import compress_checkpoint
@@ -183,19 +182,6 @@ def test_compress_in_training_without_data_is_an_error(saved, registry, training
     with pytest.raises(ConfigError, match=rf"data.{name} names no directory; set data.{name}=\["):
         compress_checkpoint(training(*DISTIL, f"data.{name}=[]"), saved, tmp_path / "out", registry)
     assert not (tmp_path / "out").exists()
-
-
-def test_compress_in_training_with_a_compressor_that_wants_data_is_an_error(
-    saved, registry, training, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(Depth, "needs_batches", True)
-    with pytest.raises(ConfigError, match="depth wants calibration data"):
-        compress_checkpoint(
-            training("compressor=depth", "compressor.layers=2", *DISTIL),
-            saved,
-            tmp_path / "out",
-            registry,
-        )
 
 
 @pytest.mark.slow

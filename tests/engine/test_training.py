@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from made_runs import pretrain_config
+from made_runs import pretrain_config, training_speech
 
 from speechlite.core.errors import ConfigError, SpeechliteError
 from speechlite.core.objective import Objective
@@ -21,14 +21,13 @@ from speechlite.engine.training import (
     rate_factor,
     summed,
 )
-from speechlite.engine.training_run import _speech
 
 
 def training(config, registry):
     torch.manual_seed(stateless_seed(config.trainer.seed, "weights"))
     model = build_model(model_spec(config.frontend, config.encoder), registry)
     objective = build_objective(config.objective, model, registry)
-    speech, _ = _speech(config, model, config.data.train, training=True)
+    speech = training_speech(config, model, registry)
     return TrainingModule(
         model, objective, optimizer=config.optimizer, trainer=config.trainer, speech=speech
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_runs import arguments, compress_config, pretrain_config, speechlite
+from made_runs import arguments, compress_config, pretrain_config, speechlite, training_speech
 from safetensors.torch import load_file
 from torch import nn
 
@@ -24,9 +24,10 @@ from speechlite.data.units import UnitFacts, write_units
 from speechlite.engine.build import build_compressor, build_model, build_objective, model_spec
 from speechlite.engine.checkpoint import load_model
 from speechlite.engine.fitting import fit
+from speechlite.engine.objective_data import _label_spaces
 from speechlite.engine.pretrain import pretrain
 from speechlite.engine.training import TrainingModule, _parameter_groups
-from speechlite.engine.training_run import Interrupted, _label_spaces, _speech
+from speechlite.engine.training_run import Interrupted
 
 KALDI = FrameGrid(sample_rate=16000, stride=160, min_samples=400)
 CLUSTERS = 200
@@ -123,7 +124,7 @@ def _pruning_module(registry, speech, saved):
     compressor = build_compressor(config.compressor, registry)
     model = compressor.prepare(load_model(saved, registry))
     objective = build_objective(config.objective, model, registry, models={"teacher": teacher})
-    speech_of_run, _ = _speech(config, model, config.data.train, training=True)
+    speech_of_run = training_speech(config, model, registry)
     return TrainingModule(
         model,
         objective,
@@ -246,7 +247,7 @@ def test_pretrain_on_other_units_runs_again(hubert, registry, units, tmp_path, c
 def test_batches_carry_the_unit_of_each_frame(hubert, registry, options, rate):
     config = hubert(*options)
     model = _built(config, registry)
-    speech_of_run, _ = _speech(config, model, config.data.train, training=True)
+    speech_of_run = training_speech(config, model, registry)
     starts = set()
     for _, names in zip(range(8), speech_of_run.order.epoch(0), strict=False):
         batch = speech_of_run.reader.read(names, seed=1, crop_seed=5)

@@ -36,6 +36,10 @@ REFUSED = {
     ): r"changes \['feedforward'\] of IdentityConfig, which has no such options",
     ("identity", "binary"): r"no linear layer and no convolution in \['encoder.layers'\]",
     ("identity", "int8"): r"no linear layer in \['frontend', 'encoder'\] is left",
+    **{
+        ("identity", name): r"no linear layer and no convolution in \['encoder.layers'\] can be"
+        for name in ("magnitude", "parp", "wanda", "obs")
+    },
 }
 SMALLER = ("depth", "l0_structured", "magnitude_structured", "student")
 PAIRS = [(e, c) for e in ENCODERS for c in COMPRESSORS if (e, c) not in REFUSED]

@@ -1,0 +1,200 @@
+"""What a model's layers are given when it hears calibration data.
+
+Utterances pass one by one, without padding, so that none enters a statistic. Shapes: B batch, S
+frames, G groups, N rows, K inputs of an output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechlite.compressors.unstructured import Leaf
+from speechlite.core.errors import PlanError
+from speechlite.core.model import SpeechModel
+from speechlite.core.types import Batch, Padded
+from speechlite.nn.grams import InputGram, unfolded_parts
+
+__all__ = ["Stages", "input_grams", "single_utterances", "stages"]
+
+
+class _EnoughError(Exception):
+    # ends a forward whose further layers matter to nobody
+    pass
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Say in which order layers are executed.
+
+    Args:
+        groups: names of layers: those of one of the encoder's layers together.
+        calls: how often a forward executes each.
+        inputs: a layer that is given the same tensor, for each; itself where there is none before.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    calls: Mapping[str, int]
+    inputs: Mapping[str, str]
+
+
+def single_utterances(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield every utterance of some batches alone.
+
+    Args:
+        batches: padded utterances.
+
+    Yields:
+        Batches of one.
+    """
+    for batch in batches:
+        for row, name in enumerate(batch.ids):
+            yield replace(
+                batch,
+                ids=(name,),
+                waves=_row(batch.waves, row),
+                features=_row(batch.features, row),
+                labels={stream: _only(labels, row) for stream, labels in batch.labels.items()},
+                speakers=batch.speakers[row : row + 1],
+            )
+
+
+def _row(padded: Padded | None, row: int) -> Padded | None:
+    return None if padded is None else _only(padded, row)
+
+
+def _only(padded: Padded, row: int) -> Padded:
+    length = int(padded.lengths[row])
+    return Padded(padded.values[row : row + 1, :length], padded.lengths[row : row + 1])
+
+
+def stages(model: SpeechModel, leaves: Mapping[str, Leaf], batches: Iterable[Batch]) -> Stages:
+    """Find out in which order layers are executed.
+
+    Args:
+        model: the model, in eval mode.
+        leaves: the layers, by name.
+        batches: calibration data, of which one utterance is heard.
+
+    Returns:
+        The order.
+
+    Raises:
+        PlanError: if there is no data, or a layer is not executed.
+    """
+    calls: dict[str, int] = {}
+    inputs: dict[str, str] = {}
+    seen: list[tuple[Tensor, str]] = []
+
+    def note(name: str, leaf: nn.Module, given: tuple[Tensor, ...]) -> None:
+        calls[name] = calls.get(name, 0) + 1
+        same = [other for tensor, other in seen if tensor is given[0]]
+        inputs.setdefault(name, same[0] if same and isinstance(leaf, nn.Linear) else name)
+        seen.append((given[0], name))
+
+    for batch in single_utterances(batches):
+        _hear(model, batch, {leaves[name]: partial(note, name) for name in leaves})
+        break
+    missing = [name for name in leaves if name not in calls]
+    if missing:
+        raise PlanError(
+            f"the calibration data never reaches {missing[0]}",
+            remedy="name calibration data in data.train, or leave the layer out by compressor.keep",
+        )
+    groups: dict[str, list[str]] = {}
+    for name in calls:
+        groups.setdefault(_group(name), []).append(name)
+    return Stages(tuple(tuple(names) for names in groups.values()), calls, inputs)
+
+
+def _group(name: str) -> str:
+    # up to the first number: the encoder's layer, or the block of a frontend
+    parts = name.split(".")
+    numbers = [index for index, part in enumerate(parts) if part.isdigit()]
+    return ".".join(parts[: numbers[0] + 1]) if numbers else name
+
+
+def input_grams(
+    model: SpeechModel,
+    leaves: Mapping[str, Leaf],
+    order: Stages,
+    batches: Iterable[Batch],
+    *,
+    precision: str,
+) -> dict[str, Tensor]:
+    """Sum the products of each layer's inputs over calibration data.
+
+    Args:
+        model: the model, in eval mode.
+        leaves: the layers to watch, by name.
+        order: what ``stages`` returned for these layers and perhaps others.
+        batches: calibration data.
+        precision: float32, or bfloat16 with float32 sums.
+
+    Returns:
+        Sums (G, K, K) by name, on the model's device; layers with the same input share a tensor.
+    """
+    # a layer that stands for another watches in its place where that is not asked for
+    sources = {name: order.inputs[name] for name in leaves}
+    watched = {sources[name]: leaves[sources[name]] for name in leaves if sources[name] in leaves}
+    for name in leaves:
+        if sources[name] not in watched:
+            sources[name] = name
+            watched[name] = leaves[name]
+    grams = {name: _empty_gram(leaf, precision) for name, leaf in watched.items()}
+    left = [0]
+
+    def take(name: str, leaf: nn.Module, given: tuple[Tensor, ...]) -> None:
+        assert isinstance(leaf, (nn.Linear, nn.Conv1d))
+        for rows_GNK in _rows(leaf, given[0].detach()):
+            grams[name].add(rows_GNK)
+        left[0] -= 1
+        if not left[0]:
+            raise _EnoughError
+
+    for batch in single_utterances(batches):
+        left[0] = sum(order.calls[name] for name in watched)
+        _hear(model, batch, {leaf: partial(take, name) for name, leaf in watched.items()})
+    found = {name: gram.gram() for name, gram in grams.items()}
+    return {name: found[sources[name]] for name in leaves}
+
+
+def _hear(model: SpeechModel, batch: Batch, watchers: Mapping[nn.Module, Any]) -> None:
+    device = next(model.parameters()).device
+    handles = [leaf.register_forward_pre_hook(watch) for leaf, watch in watchers.items()]
+    try:
+        with torch.no_grad():
+            model.encode(model.extract(batch.to(device)))
+    except _EnoughError:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _empty_gram(leaf: Leaf, precision: str) -> InputGram:
+    groups = leaf.groups if isinstance(leaf, nn.Conv1d) else 1
+    width = leaf.weight[0].numel()
+    return InputGram(groups, width, device=leaf.weight.device, precision=precision)
+
+
+def _rows(leaf: Leaf, inputs: Tensor) -> Iterator[Tensor]:
+    # (G, N, K), in parts
+    if isinstance(leaf, nn.Linear):
+        yield inputs.flatten(0, -2)[None]
+        return
+    assert not isinstance(leaf.padding, str)
+    yield from unfolded_parts(
+        inputs,
+        torch.full((len(inputs),), inputs.shape[-1], device=inputs.device),
+        kernel_size=leaf.kernel_size[0],
+        stride=leaf.stride[0],
+        padding=leaf.padding[0],
+        dilation=leaf.dilation[0],
+        groups=leaf.groups,
+    )

@@ -1,0 +1,208 @@
+"""The ``obs`` and ``wanda`` compressors: prune by what layers hear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from speechlite.compressors.allocation import allocate
+from speechlite.compressors.calibration import Stages, input_grams, stages
+from speechlite.compressors.pruning_config import ObsConfig, WandaConfig
+from speechlite.compressors.sensitivity import mean_traces
+from speechlite.compressors.unstructured import Leaf, Unstructured
+from speechlite.core.errors import ConfigError
+from speechlite.core.model import SpeechModel
+from speechlite.core.types import Batch, Loss
+from speechlite.nn.obs import pattern_mask, prune_obs
+
+__all__ = ["Obs", "Wanda"]
+
+
+class Obs(Unstructured):
+    """Prune weights one by one, and let the others make up for each (SparseWAV, Eqs. 1 to 7).
+
+    Layer by layer, the optimal brain surgeon (Hassibi and Stork 1993) in the column order of
+    SparseGPT (Frantar and Alistarh 2023, arXiv 2301.00774), from the second moments of a layer's
+    inputs over calibration data.
+
+    Args:
+        config: the options.
+    """
+
+    needs_batches = True
+
+    def __init__(self, config: ObsConfig) -> None:
+        super().__init__(config)
+        self.options = config
+        self._counts: dict[str, int] | None = None
+
+    def calibrate(
+        self,
+        model: SpeechModel,
+        batches: Iterable[Batch],
+        loss: Callable[[SpeechModel, Batch], Loss] | None = None,
+    ) -> None:
+        """Prune the model's layers.
+
+        Args:
+            model: what ``prepare`` returned, in eval mode.
+            batches: calibration data, read several times.
+            loss: by which sensitivities are measured, where sparsity is mixed.
+
+        Raises:
+            ConfigError: if sparsity is to be mixed without a loss.
+            DataError: if the data gives none.
+            PlanError: if a layer is never executed, or more is pruned already.
+        """
+        options, leaves = self.options, self.leaves(model)
+        self._counts = self._allocated(model, leaves, batches, loss)
+        counts = self._counts
+
+        def prune(name: str, weight_GOK: Tensor, gram_GKK: Tensor) -> Tensor:
+            return prune_obs(
+                weight_GOK,
+                gram_GKK,
+                num_pruned=counts[name],
+                pattern=options.pattern,
+                block=options.block,
+                damping=options.damping,
+                first_order=options.improved_saliency,
+            )
+
+        _prune_in_order(
+            model, leaves, batches, prune, options.precision, sequential=options.sequential
+        )
+
+    def counts(self, leaves: Mapping[str, Leaf]) -> dict[str, int]:
+        """Return how many weights of each layer are pruned.
+
+        Args:
+            leaves: what ``leaves`` returned.
+
+        Returns:
+            What ``calibrate`` decided; before it, the same part of every layer.
+
+        Raises:
+            PlanError: if more are pruned already.
+        """
+        return super().counts(leaves) if self._counts is None else self._counts
+
+    def _allocated(
+        self,
+        model: SpeechModel,
+        leaves: Mapping[str, Leaf],
+        batches: Iterable[Batch],
+        loss: Callable[[SpeechModel, Batch], Loss] | None,
+    ) -> dict[str, int]:
+        options = self.options
+        if options.allocation == "uniform":
+            return super().counts(leaves)
+        if loss is None:
+            raise ConfigError(
+                f"allocation={options.allocation} measures sensitivities under a loss, and no "
+                "objective is chosen",
+                remedy="add objective=finetune, distillation or another, or "
+                "compressor.allocation=uniform",
+            )
+        traces = mean_traces(
+            model,
+            leaves,
+            batches,
+            loss,
+            probes=options.probes,
+            max_batches=options.sensitivity_batches,
+            seed=options.seed,
+        )
+        counts = allocate(
+            {name: leaf.weight.numel() for name, leaf in leaves.items()},
+            {name: int((leaf.weight == 0).sum()) for name, leaf in leaves.items()},
+            sparsity=options.sparsity,
+            sensitivities=traces,
+            alpha=options.alpha,
+            by_size=options.allocation == "sized",
+        )
+        return self.whole_tiles(counts)
+
+
+class Wanda(Unstructured):
+    """Prune by weight times the norm of its input, row by row (Sun et al. 2023, arXiv 2306.11695).
+
+    The other weights stay as they are.
+
+    Args:
+        config: the options.
+    """
+
+    needs_batches = True
+
+    def __init__(self, config: WandaConfig) -> None:
+        super().__init__(config)
+        self.options = config
+
+    def calibrate(
+        self,
+        model: SpeechModel,
+        batches: Iterable[Batch],
+        loss: Callable[[SpeechModel, Batch], Loss] | None = None,
+    ) -> None:
+        """Prune the model's layers.
+
+        Args:
+            model: what ``prepare`` returned, in eval mode.
+            batches: calibration data, read several times.
+            loss: not used.
+
+        Raises:
+            PlanError: if a layer is never executed, or more is pruned already.
+        """
+        options, leaves = self.options, self.leaves(model)
+        counts = self.counts(leaves)
+
+        def prune(name: str, weight_GOK: Tensor, gram_GKK: Tensor) -> Tensor:
+            norms_G1K = gram_GKK.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()[:, None]
+            saliency_OK = (weight_GOK.abs() * norms_G1K).flatten(0, 1)
+            kept_OK = _kept_by_row(saliency_OK, weight_GOK.flatten(0, 1), counts[name], options)
+            return weight_GOK * kept_OK.view(weight_GOK.shape)
+
+        _prune_in_order(
+            model, leaves, batches, prune, options.precision, sequential=options.sequential
+        )
+
+
+def _kept_by_row(
+    saliency_OK: Tensor, weight_OK: Tensor, count: int, options: WandaConfig
+) -> Tensor:
+    # what is pruned already goes first, also where another weight's input is silent
+    saliency_OK = saliency_OK.masked_fill(weight_OK == 0, -1.0)
+    if options.pattern != "unstructured":
+        return pattern_mask(saliency_OK, num_pruned=count, pattern=options.pattern)
+    rows, width = saliency_OK.shape
+    places_OK = saliency_OK.argsort(dim=1, stable=True).argsort(dim=1)
+    # rows that lose one weight more than the others come first
+    pruned_O1 = torch.full((rows, 1), count // rows, device=weight_OK.device)
+    pruned_O1[: count % rows] += 1
+    return places_OK >= pruned_O1
+
+
+def _prune_in_order(
+    model: SpeechModel,
+    leaves: Mapping[str, Leaf],
+    batches: Iterable[Batch],
+    prune: Callable[[str, Tensor, Tensor], Tensor],
+    precision: str,
+    *,
+    sequential: bool,
+) -> None:
+    order: Stages = stages(model, leaves, batches)
+    groups = order.groups if sequential else (tuple(leaves),)
+    for names in groups:
+        group = {name: leaves[name] for name in names}
+        grams = input_grams(model, group, order, batches, precision=precision)
+        for name, leaf in group.items():
+            weight = leaf.weight.detach()
+            gram_GKK = grams[name]
+            weight_GOK = weight.flatten(1).unflatten(0, (len(gram_GKK), -1))
+            with torch.no_grad():
+                leaf.weight.copy_(prune(name, weight_GOK, gram_GKK).reshape(weight.shape))
