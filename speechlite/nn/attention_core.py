@@ -6,10 +6,12 @@ Shapes: B batch, H heads, S frames, K head width.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechlite.nn.bit_attention import AllowedKeys, every_key
 from speechlite.nn.dropout import drop
 
 __all__ = ["AttentionCore", "Products"]
@@ -47,6 +49,28 @@ class Products(nn.Module):
             (..., N, K).
         """
         return weights_XNM @ value_XMK
+
+    def attend(
+        self,
+        query_BHSK: Tensor,
+        key_BHSK: Tensor,
+        value_BHSK: Tensor,
+        valid_BS: Tensor | None,
+        allowed: Callable[[int], AllowedKeys],
+    ) -> Tensor | None:
+        """Return the attended values where one pass over the operands gives them.
+
+        Args:
+            query_BHSK: queries.
+            key_BHSK: keys.
+            value_BHSK: values.
+            valid_BS: which frames may be attended to; None for all.
+            allowed: gives for a number of frames which keys a query meets.
+
+        Returns:
+            (B, H, S, K), or None where scores, weights and values are to be computed in turn.
+        """
+        return None
 
 
 class AttentionCore(nn.Module):
@@ -86,8 +110,46 @@ class AttentionCore(nn.Module):
         Returns:
             (B, H, S, K).
         """
+        attended_BHSK = self.in_one_pass(query_BHSK, key_BHSK, value_BHSK, valid_BS, bias_BHSS)
+        if attended_BHSK is not None:
+            return attended_BHSK
         allowed = None if valid_BS is None else valid_BS[:, None, None, :]
         return self.attend(query_BHSK, key_BHSK, value_BHSK, allowed, bias_BHSS)
+
+    def in_one_pass(
+        self,
+        query_BHSK: Tensor,
+        key_BHSK: Tensor,
+        value_BHSK: Tensor,
+        valid_BS: Tensor | None,
+        bias_BHSS: Tensor | None,
+    ) -> Tensor | None:
+        """Return the attended values where the products have a way of their own to them.
+
+        Args:
+            query_BHSK: queries.
+            key_BHSK: keys.
+            value_BHSK: values.
+            valid_BS: which frames may be attended to; None for all.
+            bias_BHSS: added to the scores; None for nothing.
+
+        Returns:
+            (B, H, S, K), or None.
+        """
+        if bias_BHSS is not None or (self.training and self.dropout > 0):
+            return None
+        return self.products.attend(query_BHSK, key_BHSK, value_BHSK, valid_BS, self.allowed_keys)
+
+    def allowed_keys(self, num_frames: int) -> AllowedKeys:
+        """Return which keys each query meets.
+
+        Args:
+            num_frames: S.
+
+        Returns:
+            Ranges of keys.
+        """
+        return every_key(num_frames)
 
     def attend(
         self,

@@ -27,6 +27,7 @@ __all__ = [
     "chosen_kernel",
     "kernel_name",
     "kernel_note",
+    "kernel_of",
     "num_parts",
     "run_parts",
 ]
@@ -140,6 +141,23 @@ def kernel_note() -> str:
         EnvironmentProblem: if the program that it names cannot run here.
     """
     return _choose(os.environ.get(_VARIABLE, ""))[1]
+
+
+def kernel_of(*bits: int) -> str:
+    """Say what multiplies codes on the CPU, for reports.
+
+    Args:
+        bits: bits of each operand.
+
+    Returns:
+        The program's name, or that the codes are multiplied as numbers.
+
+    Raises:
+        ConfigError: if the environment variable names no program.
+        EnvironmentProblem: if the program that it names cannot run here.
+    """
+    counts = all(each == 1 for each in bits)
+    return f"one bit, {kernel_name()}" if counts else "codes as float32"
 
 
 def build_kernel() -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 
 from speechlite.core.operations import are_plain
 
-__all__ = ["has_kernels", "is_cpu_inference", "version_of"]
+__all__ = ["Prepared", "counts_bits", "has_kernels", "is_cpu_inference", "version_of"]
+
+_T = TypeVar("_T")
 
 
 def is_cpu_inference(values: Tensor) -> bool:
@@ -45,6 +50,19 @@ def has_kernels(values: Tensor) -> bool:
     )
 
 
+def counts_bits(values: Tensor, *bits: int) -> bool:
+    """Return whether a layer may multiply codes by counting their bits.
+
+    Args:
+        values: the layer's input.
+        bits: bits of each operand.
+
+    Returns:
+        True for one bit each, where ``has_kernels`` is true.
+    """
+    return all(each == 1 for each in bits) and has_kernels(values)
+
+
 def version_of(*tensors: Tensor) -> tuple[int, ...] | None:
     """Return numbers that change when tensors are replaced or change in place.
 
@@ -58,3 +76,33 @@ def version_of(*tensors: Tensor) -> tuple[int, ...] | None:
     if any(tensor.is_inference() for tensor in tensors):
         return None
     return tuple(part for tensor in tensors for part in (tensor.data_ptr(), tensor._version))
+
+
+class Prepared:
+    """Keep what a layer makes of its tensors, until these are replaced or change in place."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[tuple[int, ...], Any]] = {}
+
+    def get(self, name: str, make: Callable[[], _T], *sources: Tensor) -> _T:
+        """Return what was made, or make it.
+
+        Args:
+            name: what to keep it under.
+            make: makes it.
+            sources: the tensors that it is made of.
+
+        Returns:
+            What ``make`` returned for these tensors as they are.
+        """
+        # a graph has no place for what was prepared
+        version = None if torch.compiler.is_exporting() else version_of(*sources)
+        if version is None:
+            return make()
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != version:
+            # training may follow, and takes no tensor that inference mode made
+            with torch.inference_mode(False):
+                kept = self._kept[name] = (version, make())
+        made: _T = kept[1]
+        return made

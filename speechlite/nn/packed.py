@@ -3,8 +3,7 @@
 Codes of more than one bit stand as bit planes. One-bit layers on the CPU count bits; all others
 multiply the codes as numbers, with the same sums.
 
-Shapes: X any axes, P bit planes, K inputs, O outputs, B batch, C channels, S frames, T taps, H
-heads, N and M frames.
+Shapes: X any axes, P bit planes, K inputs, O outputs, B batch, C channels, S frames, T taps.
 """
 
 from __future__ import annotations
@@ -17,11 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speechlite.nn import bit_products
-from speechlite.nn.inference import has_kernels, version_of
+from speechlite.nn.bit_kernels import kernel_of
+from speechlite.nn.inference import Prepared, counts_bits
+from speechlite.nn.packed_products import PackedProducts
 from speechlite.nn.quantized import QuantizedConv1d, QuantizedLinear, QuantizedProducts
 from speechlite.nn.quantizers import ActivationQuantizer, code_limits, weight_codes
 
-__all__ = ["PackedConv1d", "PackedLinear", "PackedProducts", "packed"]
+__all__ = ["PackedConv1d", "PackedLinear", "packed"]
 
 _LONGEST_TAPS = 64
 
@@ -39,7 +40,7 @@ class _PackedWeight(nn.Module):
             "planes", torch.zeros(bits, outputs, -(-width // 8), dtype=torch.uint8)
         )
         self.register_buffer("scale", torch.ones(outputs))
-        self._read: dict[str, tuple[tuple[int, ...], Tensor]] = {}
+        self._prepared = Prepared()
 
     @property
     def stands_for(self) -> int:
@@ -62,11 +63,13 @@ class _PackedWeight(nn.Module):
 
     def words(self) -> Tensor:
         # (O, W): the one-bit codes as the kernels read them
-        return self._cached("words", lambda: bit_products.load(self.planes[0], self.width))
+        return self._prepared.get(
+            "words", lambda: bit_products.load(self.planes[0], self.width), self.planes
+        )
 
     def codes(self) -> Tensor:
         # (O, K): the codes as numbers
-        return self._cached("codes", self._unpacked)
+        return self._prepared.get("codes", self._unpacked, self.planes)
 
     def _unpacked(self) -> Tensor:
         # by division, since ONNX shifts no signed integers
@@ -78,20 +81,6 @@ class _PackedWeight(nn.Module):
         low, _ = code_limits(self.bits, signed=True)
         worth = (2.0 ** torch.arange(self.bits, device=bits.device)).view(-1, 1, 1)
         return (bits * worth).sum(0) + low
-
-    def _cached(self, name: str, make: Callable[[], Tensor]) -> Tensor:
-        if torch.compiler.is_exporting():
-            # a graph has no place for what was prepared
-            return make()
-        # planes change when a checkpoint is loaded or the model moves
-        version = version_of(self.planes)
-        if version is None:
-            return make()
-        if name not in self._read or self._read[name][0] != version:
-            # training may follow, and takes no tensor that inference mode made
-            with torch.inference_mode(False):
-                self._read[name] = (version, make())
-        return self._read[name][1]
 
 
 class PackedLinear(nn.Module):
@@ -121,6 +110,7 @@ class PackedLinear(nn.Module):
         self.weight = _PackedWeight(out_features, in_features, weight_bits)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         self.input = ActivationQuantizer(activation_bits, signed=signed, channels=in_features)
+        self._prepared = Prepared()
 
     @property
     def operand_bits(self) -> tuple[int, int]:
@@ -130,7 +120,7 @@ class PackedLinear(nn.Module):
     @property
     def kernel(self) -> str:
         """What computes the products on the CPU, for reports."""
-        return _kernel(*self.operand_bits)
+        return kernel_of(*self.operand_bits)
 
     def forward(self, values_XK: Tensor) -> Tensor:
         """Return the product of codes, at its scale.
@@ -141,20 +131,32 @@ class PackedLinear(nn.Module):
         Returns:
             (..., O).
         """
-        if _counts_bits(values_XK, self.weight.bits, self.input.bits):
-            words_XW = bit_products.pack(values_XK, self.input.threshold())
+        if counts_bits(values_XK, self.weight.bits, self.input.bits):
+            words_1OW, threshold_K, scale_O = self._operands()
+            words_XW = bit_products.pack(values_XK, threshold_K)
             sums_1NO = _product(self.input.signed)(
-                words_XW.flatten(0, -2)[None],
-                self.weight.words()[None],
-                self.in_features,
-                self.input.step() * self.weight.scale,
-                None if self.bias is None else self.bias.detach(),
+                words_XW.flatten(0, -2)[None], words_1OW, self.in_features, scale_O, self.bias
             )
-            return sums_1NO[0].view(*values_XK.shape[:-1], self.out_features)
+            return sums_1NO.view(*values_XK.shape[:-1], self.out_features)
         codes_XK, scale = self.input(values_XK)
         codes_OK = self.weight.codes().to(codes_XK.dtype)
         sums_XO = functional.linear(codes_XK, codes_OK) * (scale * self.weight.scale)
         return sums_XO if self.bias is None else sums_XO + self.bias
+
+    def _operands(self) -> tuple[Tensor, Tensor, Tensor]:
+        # what counting bits takes, beside the values
+        def make() -> tuple[Tensor, Tensor, Tensor]:
+            scale_O = self.input.step() * self.weight.scale
+            return self.weight.words()[None], self.input.threshold(), scale_O
+
+        return self._prepared.get(
+            "operands",
+            make,
+            self.weight.planes,
+            self.weight.scale,
+            self.input.scale,
+            self.input.shift,
+        )
 
 
 class PackedConv1d(nn.Module):
@@ -203,7 +205,7 @@ class PackedConv1d(nn.Module):
     @property
     def kernel(self) -> str:
         """What computes the products on the CPU, for reports."""
-        return _kernel(*self.operand_bits)
+        return kernel_of(*self.operand_bits)
 
     def forward(self, values_BCS: Tensor) -> Tensor:
         """Return the convolved codes, at their scale.
@@ -216,7 +218,7 @@ class PackedConv1d(nn.Module):
         """
         padded_BCS = functional.pad(values_BCS, (self.padding, self.padding))
         outputs, inputs, taps = self.shape
-        counts = _counts_bits(values_BCS, self.weight.bits, self.input.bits)
+        counts = counts_bits(values_BCS, self.weight.bits, self.input.bits)
         if counts and inputs == 1 and self.groups == outputs and taps <= _LONGEST_TAPS:
             return bit_products.depthwise_product(
                 padded_BCS,
@@ -251,77 +253,8 @@ class PackedConv1d(nn.Module):
         return self.input.step() * self.weight.scale
 
 
-class PackedProducts(QuantizedProducts):
-    """The products of attention by counting bits, where the codes have one bit.
-
-    Args:
-        num_heads: H.
-        head_dim: width of a head.
-        bits: 1 to 8.
-    """
-
-    def scores(self, query_XNK: Tensor, key_XMK: Tensor) -> Tensor:
-        """Return how well each query fits each key.
-
-        Args:
-            query_XNK: queries (B, H, ..., N, K), not scaled.
-            key_XMK: keys.
-
-        Returns:
-            (..., N, M), scaled by the root of K.
-        """
-        if not _counts_bits(query_XNK, self.query.bits, self.key.bits):
-            return super().scores(query_XNK, key_XMK)
-        scale = self.query.step() * self.key.step() * self.head_dim**-0.5
-        rows, columns = self._above(query_XNK, self.query), self._above(key_XMK, self.key)
-        return _bit_matmul(rows, columns, torch.zeros(()), scale, signed=True)
-
-    def mix(self, weights_XNM: Tensor, value_XMK: Tensor) -> Tensor:
-        """Return the weighted values.
-
-        Args:
-            weights_XNM: attention weights (B, H, ..., N, M).
-            value_XMK: values.
-
-        Returns:
-            (..., N, K).
-        """
-        if not _counts_bits(weights_XNM, self.weights.bits, self.value.bits):
-            return super().mix(weights_XNM, value_XMK)
-        scale = self.weights.step() * self.value.step()
-        columns = self._above(value_XMK, self.value).mT
-        return _bit_matmul(weights_XNM, columns, self.weights.threshold()[0], scale, signed=False)
-
-    def _above(self, values: Tensor, quantizer: ActivationQuantizer) -> Tensor:
-        # not below zero where the bit is set: in floating point a difference has the right sign
-        return values - quantizer.threshold().view(self._by_head(values))
-
-
-def _bit_matmul(
-    rows_XNK: Tensor, columns_XMK: Tensor, threshold: Tensor, scale: Tensor, *, signed: bool
-) -> Tensor:
-    rows = bit_products.pack(rows_XNK.contiguous(), threshold)
-    columns = bit_products.pack(columns_XMK.contiguous(), torch.zeros(()))
-    sums_GNM = _product(signed)(
-        rows.flatten(0, -3),
-        columns.flatten(0, -3),
-        rows_XNK.shape[-1],
-        scale.expand(columns_XMK.shape[-2]).contiguous(),
-    )
-    return sums_GNM.view(*rows_XNK.shape[:-1], columns_XMK.shape[-2])
-
-
 def _product(signed: bool) -> Callable[..., Tensor]:
     return bit_products.signed_product if signed else bit_products.unsigned_product
-
-
-def _kernel(*bits: int) -> str:
-    counts = all(each == 1 for each in bits)
-    return f"one bit, {bit_products.kernel_name()}" if counts else "codes as float32"
-
-
-def _counts_bits(values: Tensor, *bits: int) -> bool:
-    return all(each == 1 for each in bits) and has_kernels(values)
 
 
 def packed(layer: nn.Module) -> nn.Module:

@@ -6,67 +6,24 @@ a block, G keys far from it.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from speechlite.nn.attention_core import AttentionCore, Products
+from speechlite.nn.attention_pattern import (
+    allowed_among,
+    allowed_pairs,
+    keys_of_pattern,
+    remembered_among,
+)
+from speechlite.nn.bit_attention import AllowedKeys
 
-__all__ = ["PATTERNS", "SparseAttentionCore", "allowed_pairs"]
+__all__ = ["SparseAttentionCore"]
 
-PATTERNS = ("window", "strided", "fixed")
-"""Patterns by the names that configurations use."""
 _DENSE_FRAMES = 600
 _SMALLEST_BLOCK = 64
 _CACHED_SCORES = 1 << 18
-
-
-def allowed_pairs(
-    query_N: Tensor, key_M: Tensor, *, pattern: str, stride: int, expressivity: int
-) -> Tensor:
-    """Return which frames attend to which, in both directions of time.
-
-    Child et al. 2019 (arXiv 1904.10509), section 4.3, without its causal mask.
-
-    Args:
-        query_N: places of queries.
-        key_M: places of keys; broadcasts with ``query_N``.
-        pattern: ``window``: the frames at most ``stride`` away; ``strided``: those less than
-            ``stride`` away, and every ``stride``-th one; ``fixed``: those of the same block of
-            ``stride`` frames, and the last ``expressivity`` ones of every block.
-        stride: length of the pattern in frames.
-        expressivity: frames that summarise a block of ``fixed``.
-
-    Returns:
-        bool, of the shape that both broadcast to.
-    """
-    if pattern == "window":
-        return (query_N - key_M).abs() <= stride
-    if pattern == "strided":
-        distance = (query_N - key_M).abs()
-        return (distance < stride) | (distance % stride == 0)
-    same_block = query_N // stride == key_M // stride
-    return same_block | (key_M % stride >= stride - expressivity)
-
-
-def _allowed_among(
-    num_frames: int, pattern: str, stride: int, expressivity: int, device: torch.device
-) -> Tensor:
-    places_S = torch.arange(num_frames, device=device)
-    return allowed_pairs(
-        places_S[:, None], places_S, pattern=pattern, stride=stride, expressivity=expressivity
-    )
-
-
-@lru_cache(maxsize=8)
-def _remembered(
-    num_frames: int, pattern: str, stride: int, expressivity: int, device: torch.device
-) -> Tensor:
-    # the layers of a forward ask for the same; training may follow, so this is no inference tensor
-    with torch.inference_mode(False):
-        return _allowed_among(num_frames, pattern, stride, expressivity, device)
 
 
 class SparseAttentionCore(AttentionCore):
@@ -109,6 +66,9 @@ class SparseAttentionCore(AttentionCore):
         Returns:
             (B, H, S, K).
         """
+        attended_BHSK = self.in_one_pass(query_BHSK, key_BHSK, value_BHSK, valid_BS, bias_BHSS)
+        if attended_BHSK is not None:
+            return attended_BHSK
         num_frames = query_BHSK.shape[2]
         # an exported graph holds for every length
         if torch.compiler.is_exporting() or num_frames < _DENSE_FRAMES or bias_BHSS is not None:
@@ -119,12 +79,23 @@ class SparseAttentionCore(AttentionCore):
             return self.flex(query_BHSK, key_BHSK, value_BHSK, valid_BS)
         return self._by_blocks(query_BHSK, key_BHSK, value_BHSK, valid_BS)
 
+    def allowed_keys(self, num_frames: int) -> AllowedKeys:
+        """Return which keys each query meets.
+
+        Args:
+            num_frames: S.
+
+        Returns:
+            Ranges of keys.
+        """
+        return keys_of_pattern(num_frames, self.pattern, self.stride, self.expressivity)
+
     def _allowed(self, num_frames: int, valid_BS: Tensor | None, device: torch.device) -> Tensor:
         rule = (self.pattern, self.stride, self.expressivity)
         if torch.compiler.is_exporting():
-            allowed_SS = _allowed_among(num_frames, *rule, device)
+            allowed_SS = allowed_among(num_frames, *rule, device)
         else:
-            allowed_SS = _remembered(num_frames, *rule, device)
+            allowed_SS = remembered_among(num_frames, *rule, device)
         if valid_BS is None:
             return allowed_SS[None, None]
         # a frame beyond the length attends to itself, so that nothing becomes infinite

@@ -26,7 +26,8 @@ from speechlite.core.errors import ConfigError, PlanError
 from speechlite.core.model import Edit, ModelSpec
 from speechlite.engine.build import build_model
 from speechlite.engine.checkpoint import load_model, save_model
-from speechlite.nn.packed import PackedConv1d, PackedLinear, PackedProducts
+from speechlite.nn.packed import PackedConv1d, PackedLinear
+from speechlite.nn.packed_products import PackedProducts
 from speechlite.nn.quantized import QuantizedConv1d, QuantizedLinear, QuantizedProducts
 from speechlite.testing.fixtures import installed_registry, waves
 

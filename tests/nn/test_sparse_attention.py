@@ -10,7 +10,8 @@ import torch
 
 from speechlite.nn import sparse_attention
 from speechlite.nn.attention_core import AttentionCore, Products
-from speechlite.nn.sparse_attention import PATTERNS, SparseAttentionCore, allowed_pairs
+from speechlite.nn.attention_pattern import PATTERNS, allowed_pairs
+from speechlite.nn.sparse_attention import SparseAttentionCore
 
 SHAPES = [(5, 4, 1), (33, 8, 3), (64, 32, 8), (129, 7, 7), (200, 1, 1), (450, 32, 8)]
 

@@ -1,7 +1,8 @@
 """Measure what few bits and sparse attention save, on one thread.
 
 Prints one line of JSON a row:
-  models     a whole Sparseformer-DN-S of ten seconds, binary against float32 and int8, with bytes
+  models     Sparseformer-DN-S over ten seconds, binary against float32 and int8, with bytes: the
+             whole model, and its encoder without the frontend, which stays in float32
   attention  one attention over 500 to 8,000 frames against torch's fused dense kernel, float32
   growth     exponents of time and of the peak memory's growth from 1,000 to 8,000 frames
   encoders   conformer and squeezeformer against torchaudio's Conformer of equal shape
@@ -33,8 +34,9 @@ from speechlite.engine.build import build_model
 from speechlite.engine.checkpoint import save_model
 from speechlite.engine.compress import compress
 from speechlite.nn.attention_core import AttentionCore
+from speechlite.nn.attention_pattern import PATTERNS
 from speechlite.nn.bit_products import kernel_name
-from speechlite.nn.sparse_attention import PATTERNS, SparseAttentionCore
+from speechlite.nn.sparse_attention import SparseAttentionCore
 from speechlite.testing.fixtures import installed_registry
 
 __all__ = ["main"]
@@ -61,29 +63,49 @@ def _models(repeats: int) -> Iterator[dict[str, Any]]:
         name: compress(from_mapping("compressor", {"name": name}, registry), model, registry)
         for name in ("binary", "int8")
     }
-    runs = {"float32": _forward(model), **{name: _forward(m) for name, m in others.items()}}
-    for ours, peer in (("binary", "float32"), ("binary", "int8"), ("int8", "float32")):
-        yield {
-            "row": "models",
-            "model": "sparseformer dn-s",
-            "seconds": SECONDS,
-            "ours": ours,
-            "peer": peer,
-            "kernel": kernel_name(),
-            "bytes": _bytes(others[ours]),
-            "peer_bytes": _bytes(others.get(peer, model)),
-            **paired_ratio(runs[ours], runs[peer], repeats=repeats),
-        }
+    models = {"float32": model, **others}
+    for part, make in (("model", _forward), ("encoder", _forward_encoder)):
+        runs = {name: make(each) for name, each in models.items()}
+        for ours, peer in (("binary", "float32"), ("binary", "int8"), ("int8", "float32")):
+            yield {
+                "row": "models",
+                "model": "sparseformer dn-s",
+                "part": part,
+                "seconds": SECONDS,
+                "ours": ours,
+                "peer": peer,
+                "kernel": kernel_name(),
+                "bytes": _bytes(models[ours]),
+                "peer_bytes": _bytes(models[peer]),
+                **paired_ratio(runs[ours], runs[peer], repeats=repeats),
+            }
+
+
+def _speech() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    waves_BT = 0.1 * torch.randn(1, SECONDS * 16000, generator=generator)
+    return waves_BT, torch.tensor([SECONDS * 16000])
 
 
 def _forward(model: SpeechModel) -> Callable[[], Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    waves_BT = 0.1 * torch.randn(1, SECONDS * 16000, generator=generator)
-    lengths_B = torch.tensor([SECONDS * 16000])
+    waves_BT, lengths_B = _speech()
 
     def run() -> Tensor:
         with torch.inference_mode():
             return model(waves_BT, lengths_B).layers[-1]
+
+    return run
+
+
+def _forward_encoder(model: SpeechModel) -> Callable[[], Tensor]:
+    # what compressors change: the frontend is in float32 in all of them
+    with torch.inference_mode():
+        frames_BSD, lengths_B = model.frontend(*_speech())
+
+    def run() -> Tensor:
+        with torch.inference_mode():
+            output: Tensor = model.encoder(frames_BSD, lengths_B).layers[-1]
+            return output
 
     return run
 
