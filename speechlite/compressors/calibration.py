@@ -20,7 +20,9 @@ from speechlite.core.model import SpeechModel
 from speechlite.core.types import Batch, Padded
 from speechlite.nn.grams import InputGram, unfolded_parts
 
-__all__ = ["Stages", "input_grams", "single_utterances", "stages"]
+__all__ = ["Heard", "Stages", "input_grams", "stages"]
+
+_CACHED_BYTES = 4e9
 
 
 class _EnoughError(Exception):
@@ -43,15 +45,50 @@ class Stages:
     inputs: Mapping[str, str]
 
 
-def single_utterances(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield every utterance of some batches alone.
+class Heard:
+    """Give every utterance of calibration data alone, as often as it is gone through.
+
+    Features stay in memory, since what makes them is not pruned: up to some gigabytes, beyond which
+    they are made anew.
 
     Args:
+        model: the model, in eval mode.
         batches: padded utterances.
-
-    Yields:
-        Batches of one.
+        keep: whether features may be kept; false where the layers that make them are pruned.
     """
+
+    def __init__(self, model: SpeechModel, batches: Iterable[Batch], *, keep: bool) -> None:
+        self.model = model
+        self.batches = batches
+        self.keep = keep
+        self._kept: list[Batch] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[Batch] = []
+        num_bytes = 0
+        for one in _single_utterances(self.batches):
+            if not self.keep:
+                yield one
+                continue
+            features = self._features(one)
+            num_bytes += features.values.numel() * features.values.element_size()
+            kept.append(replace(one, waves=None, features=features))
+            yield kept[-1]
+            if num_bytes > _CACHED_BYTES:
+                self.keep = False
+                kept.clear()
+        self._kept = kept or None
+
+    def _features(self, one: Batch) -> Padded:
+        here = one.to(next(self.model.parameters()).device)
+        with torch.no_grad():
+            return self.model.extract(here)
+
+
+def _single_utterances(batches: Iterable[Batch]) -> Iterator[Batch]:
     for batch in batches:
         for row, name in enumerate(batch.ids):
             yield replace(
@@ -73,13 +110,13 @@ def _only(padded: Padded, row: int) -> Padded:
     return Padded(padded.values[row : row + 1, :length], padded.lengths[row : row + 1])
 
 
-def stages(model: SpeechModel, leaves: Mapping[str, Leaf], batches: Iterable[Batch]) -> Stages:
+def stages(model: SpeechModel, leaves: Mapping[str, Leaf], heard: Heard) -> Stages:
     """Find out in which order layers are executed.
 
     Args:
         model: the model, in eval mode.
         leaves: the layers, by name.
-        batches: calibration data, of which one utterance is heard.
+        heard: calibration data, of which one utterance is heard.
 
     Returns:
         The order.
@@ -97,7 +134,7 @@ def stages(model: SpeechModel, leaves: Mapping[str, Leaf], batches: Iterable[Bat
         inputs.setdefault(name, same[0] if same and isinstance(leaf, nn.Linear) else name)
         seen.append((given[0], name))
 
-    for batch in single_utterances(batches):
+    for batch in heard:
         _hear(model, batch, {leaves[name]: partial(note, name) for name in leaves})
         break
     missing = [name for name in leaves if name not in calls]
@@ -123,7 +160,7 @@ def input_grams(
     model: SpeechModel,
     leaves: Mapping[str, Leaf],
     order: Stages,
-    batches: Iterable[Batch],
+    heard: Heard,
     *,
     precision: str,
 ) -> dict[str, Tensor]:
@@ -133,7 +170,7 @@ def input_grams(
         model: the model, in eval mode.
         leaves: the layers to watch, by name.
         order: what ``stages`` returned for these layers and perhaps others.
-        batches: calibration data.
+        heard: calibration data.
         precision: float32, or bfloat16 with float32 sums.
 
     Returns:
@@ -157,7 +194,7 @@ def input_grams(
         if not left[0]:
             raise _EnoughError
 
-    for batch in single_utterances(batches):
+    for batch in heard:
         left[0] = sum(order.calls[name] for name in watched)
         _hear(model, batch, {leaf: partial(take, name) for name, leaf in watched.items()})
     found = {name: gram.gram() for name, gram in grams.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from speechlite.compressors.config import Int8Config
 from speechlite.compressors.leaves import find_leaves, with_leaves
@@ -44,7 +44,7 @@ class Int8(Compressor):
         found: dict[str, Any] = find_leaves(
             model, (nn.Linear, SparseLinear), parts=config.parts, keep=config.keep
         )
-        leaves = [name for name, leaf in found.items() if leaf.in_features * leaf.out_features]
+        leaves = [name for name, leaf in found.items() if _num_weights(leaf)]
         if not leaves:
             raise PlanError(
                 f"no linear layer in {list(config.parts)} is left in full precision",
@@ -73,6 +73,11 @@ class Int8(Compressor):
         return with_leaves(
             model, plan["leaves"], dict.fromkeys((nn.Linear, SparseLinear), _rounded)
         )
+
+
+def _num_weights(leaf: nn.Linear | SparseLinear) -> int:
+    weight = leaf.weight
+    return weight.numel() if isinstance(weight, Tensor) else weight.shape.numel()
 
 
 def _rounded(leaf: nn.Linear | SparseLinear, name: str) -> nn.Module:

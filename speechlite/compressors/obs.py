@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from speechlite.compressors.allocation import allocate
-from speechlite.compressors.calibration import Stages, input_grams, stages
+from speechlite.compressors.calibration import Heard, Stages, input_grams, stages
 from speechlite.compressors.pruning_config import ObsConfig, WandaConfig
 from speechlite.compressors.sensitivity import mean_traces
 from speechlite.compressors.unstructured import Leaf, Unstructured
@@ -195,11 +195,13 @@ def _prune_in_order(
     *,
     sequential: bool,
 ) -> None:
-    order: Stages = stages(model, leaves, batches)
+    keep = not any(name.startswith("frontend.") for name in leaves)
+    heard = Heard(model, batches, keep=keep)
+    order: Stages = stages(model, leaves, heard)
     groups = order.groups if sequential else (tuple(leaves),)
     for names in groups:
         group = {name: leaves[name] for name in names}
-        grams = input_grams(model, group, order, batches, precision=precision)
+        grams = input_grams(model, group, order, heard, precision=precision)
         for name, leaf in group.items():
             weight = leaf.weight.detach()
             gram_GKK = grams[name]

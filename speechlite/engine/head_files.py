@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from speechlite.config.compose import from_mapping, to_mapping
-from speechlite.config.safe_yaml import load_yaml
 from speechlite.config.schema import Choice
 from speechlite.core.errors import CheckpointError
 from speechlite.core.head import Head
@@ -100,10 +98,10 @@ def save_head(own: OwnHead, checkpoint: Path) -> None:
         "symbols": list(own.labels.symbols),
         "word_mark": own.labels.word_mark,
     }
-    # a round trip through JSON gives lists for tuples and refuses everything else
-    text = yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False, allow_unicode=True)
-    (folder / "head.yaml").write_text(text, encoding="utf-8")
-    weights.chmod((folder / "head.yaml").stat().st_mode)
+    # no YAML: symbols such as N and Y are words for a boolean there
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    (folder / "head.json").write_text(text, encoding="utf-8")
+    weights.chmod((folder / "head.json").stat().st_mode)
 
 
 def load_head(checkpoint: Path, registry: Registry) -> OwnHead | None:
@@ -122,11 +120,14 @@ def load_head(checkpoint: Path, registry: Registry) -> OwnHead | None:
     folder = checkpoint / _FOLDER
     if not folder.is_dir():
         return None
-    path, weights = folder / "head.yaml", folder / "head.safetensors"
+    path, weights = folder / "head.json", folder / "head.safetensors"
     for file in (path, weights):
         if not file.is_file():
             raise CheckpointError("is missing", remedy=_REMEDY, path=file)
-    content = load_yaml(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
     if not isinstance(content, dict) or not all(
         isinstance(content.get(name), kind) for name, kind in _FIELDS.items()
     ):
@@ -136,7 +137,7 @@ def load_head(checkpoint: Path, registry: Registry) -> OwnHead | None:
     if content["schema"] != _SCHEMA or sha256_of(weights) != content["weights_sha256"]:
         raise CheckpointError(
             f"schema {content['schema']!r}, expected {_SCHEMA!r} and weights of the SHA-256 that "
-            "head.yaml names",
+            "head.json names",
             remedy=_REMEDY,
             path=path,
         )

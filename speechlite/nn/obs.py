@@ -60,8 +60,9 @@ def prune_obs(
     """Prune weights by optimal brain surgery and update those that stay.
 
     Weights that are zero already stay zero and count; then those of dead inputs go (zero diagonal
-    of the Gram matrix), which change no output. Unstructured, every block of every group loses the
-    same share, to the integer, unless more of it is zero already.
+    of the Gram matrix), which change no output. Unstructured, every block of columns loses the same
+    share, unless more of it is zero already; of a block that goes which costs least, whatever its
+    output or group.
 
     With ``first_order`` a weight's saliency gains abs(w G), where G is the gradient
     2 (W_now - W) X X^T. The update of the columns that are left makes the damped gradient zero, so
@@ -218,12 +219,14 @@ def _sweep_(
 def _pruned(
     saliency_GWO: Tensor, start_GWO: Tensor, num_tiles_G: list[int], pattern: Pattern
 ) -> Tensor:
-    if bool(start_GWO.all()):
-        return prune_least(saliency_GWO, num_tiles_G, pattern)
+    groups, _, outputs = saliency_GWO.shape
+    # what it costs to prune a weight compares across groups, too
+    pool_1WO = saliency_GWO.transpose(0, 1).reshape(1, -1, groups * outputs)
+    zero_1WO = (start_GWO == 0).transpose(0, 1).reshape(pool_1WO.shape)
     # below all others; but a tile with a zero weight is worth what its other weights are
-    zero_GWO = start_GWO == 0
-    saliency_GWO = saliency_GWO.masked_fill(zero_GWO, 0.0 if pattern.tile_size > 1 else -1.0)
-    return prune_least(saliency_GWO, num_tiles_G, pattern) | zero_GWO
+    pool_1WO = pool_1WO.masked_fill(zero_1WO, 0.0 if pattern.tile_size > 1 else -1.0)
+    pruned_1WO = prune_least(pool_1WO, [sum(num_tiles_G)], pattern) | zero_1WO
+    return pruned_1WO.view(-1, groups, outputs).transpose(0, 1)
 
 
 def _saliency(

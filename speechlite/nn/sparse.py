@@ -6,14 +6,13 @@ outputs, B batch, C channels, S frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechlite.nn.inference import has_kernels, version_of
+from speechlite.nn.inference import Prepared, has_kernels, version_of
 from speechlite.nn.sparse_product import SparseMatrix, fastest, kernel_name, sparse_linear
 
 __all__ = [
@@ -50,7 +49,7 @@ class SparseWeight(nn.Module):
             self.values = nn.Parameter(values)
         else:
             self.register_buffer("values", values)
-        self._read: dict[str, tuple[tuple[int, ...], Tensor]] = {}
+        self._prepared = Prepared()
 
     @property
     def zeros(self) -> int:
@@ -87,10 +86,11 @@ class SparseWeight(nn.Module):
         """
         if torch.is_grad_enabled() and self.values.requires_grad:
             return self._scattered()
-        return self._cached("dense", self._scattered, self.values, self.mask)
+        with torch.no_grad():
+            return self._prepared.get("dense", self._scattered, self.values, self.mask)
 
     def _scattered(self) -> Tensor:
-        places_V = self._cached("places", self._places, self.mask)
+        places_V = self._prepared.get("places", self._places, self.mask)
         empty = self.values.new_zeros(self.shape.numel())
         return empty.scatter(0, places_V, self.values).view(self.shape)
 
@@ -100,17 +100,6 @@ class SparseWeight(nn.Module):
     def _bits(self) -> Tensor:
         worth_8 = 2 ** torch.arange(8, dtype=torch.uint8, device=self.mask.device)
         return (self.mask[:, None] & worth_8).flatten()[: self.shape.numel()]
-
-    def _cached(self, name: str, make: Callable[[], Tensor], *sources: Tensor) -> Tensor:
-        # sources change when a checkpoint is loaded, weights train or the model moves
-        version = version_of(*sources)
-        if version is None:
-            return make()
-        if name not in self._read or self._read[name][0] != version:
-            # training may follow, and takes no tensor that inference mode made
-            with torch.inference_mode(False), torch.no_grad():
-                self._read[name] = (version, make())
-        return self._read[name][1]
 
 
 class SparseLinear(nn.Module):

@@ -1,6 +1,7 @@
 """Compressors that hear data: what they hear, what is written, what is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from speechlite.core.errors import CheckpointError, ConfigError
 from speechlite.engine.checkpoint import load_model
 from speechlite.engine.compress import compress_checkpoint
 from speechlite.engine.evaluate import evaluate
-from speechlite.engine.head_files import load_head
+from speechlite.engine.head_files import OwnHead, load_head, save_head
 from speechlite.engine.profile import count_parameters
 
 OBS = ("compressor=obs", "compressor.sparsity=0.6")
@@ -165,6 +166,14 @@ def test_pruning_keeps_the_head(tuned, registry, options, tmp_path):
         assert torch.equal(tensor, heads[1][name])
 
 
+def test_head_keeps_symbols_that_yaml_takes_for_booleans(tuned, registry, tmp_path):
+    own = load_head(tuned, registry)
+    labels = replace(own.labels, symbols=("<blank>", " ", "N", "Y"))
+    odd = OwnHead.fresh(own.choice, registry, dim=own.dim, num_layers=own.num_layers, labels=labels)
+    save_head(odd, tmp_path)
+    assert load_head(tmp_path, registry).labels == labels
+
+
 def test_finetuning_goes_on_with_the_models_own_head(tuned, registry, options, tmp_path):
     config = options(*TUNE[:1], *TUNE[4:], "trainer.max_steps=1", "optimizer.learning_rate=1.0e-9")
     again = compress_checkpoint(config, tuned, tmp_path / "again", registry)
@@ -291,15 +300,16 @@ def test_own_head_of_other_characters_is_refused(tuned, registry, speech, tmp_pa
     config = evaluation(
         registry, speech, "head.layer=last", "training.own_head=true", f"task.train=[{other}]"
     )
-    with pytest.raises(ConfigError, match="the model's head knows 4 characters, the task has 5"):
+    with pytest.raises(ConfigError, match="the model's head knows 5 characters, the task has 6"):
         evaluate(config, load_model(tuned, registry), registry, own=load_head(tuned, registry))
 
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("head.yaml", None, "is missing"),
-        ("head.yaml", b"a: 1\n", "not a head's file"),
+        ("head.json", None, "is missing"),
+        ("head.json", b"a: 1\n", "not a head's file"),
+        ("head.json", b"[1]", "not a head's file"),
         ("head.safetensors", b"damaged", "weights of the SHA-256 that"),
     ],
 )

@@ -20,7 +20,8 @@ def _exact(inputs_GNK):
 
 
 @pytest.mark.parametrize(
-    ("groups", "width", "pieces"), [(1, 7, [3, 1, 9]), (3, 5, [4]), (1, 600, [900, 1500, 0, 30])]
+    ("groups", "width", "pieces"),
+    [(1, 7, [3, 1, 9]), (3, 5, [4]), (1, 600, [1500, 900, 1500, 0, 30])],
 )
 def test_gram_when_rows_come_in_pieces_then_it_is_the_sum_over_all(
     generator, groups, width, pieces

@@ -10,8 +10,7 @@ import torch
 
 from speechlite.core.errors import ConfigError, DataError, PlanError
 from speechlite.nn import obs_window
-from speechlite.nn.obs import check_pattern, pattern_mask, prune_obs
-from speechlite.nn.obs_patterns import spread
+from speechlite.nn.obs import pattern_mask, prune_obs
 
 NEEDS_NUMBA = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="needs numba")
 
@@ -38,28 +37,37 @@ def _least(saliency_OW, count):
     return mask.view(saliency_OW.shape)
 
 
-def _slow_obs(weight_OK, gram_KK, choose, *, block, damping=0.01, first_order=False):
-    """Prune with the inverse of the Hessian of the columns that are left, at every column."""
-    weight_OK, start_OK = weight_OK.double().clone(), weight_OK.double()
-    outputs, inputs = weight_OK.shape
-    plain_KK = 2 * gram_KK.double()
-    hessian_KK = plain_KK + damping * plain_KK.diagonal().mean() * torch.eye(inputs)
+def _slow_obs(weight_GOK, gram_GKK, choose, *, block, damping=0.01, first_order=False):
+    """Prune with the inverse of the Hessian of the columns that are left, at every column.
+
+    ``choose`` is given what the weights of a block cost, those of all groups as rows.
+    """
+    weight_GOK, start_GOK = weight_GOK.double().clone(), weight_GOK.double()
+    groups, outputs, inputs = weight_GOK.shape
+    plain_GKK = 2 * gram_GKK.double()
+    hessian_GKK = torch.stack(
+        [plain + damping * plain.diagonal().mean() * torch.eye(inputs) for plain in plain_GKK]
+    )
     for first in range(0, inputs, block):
         columns = range(first, min(first + block, inputs))
-        saliency_OW = torch.stack(
-            [weight_OK[:, p] ** 2 / hessian_KK[p:, p:].inverse()[0, 0] for p in columns], 1
-        )
+        saliency_GOW = torch.zeros(groups, outputs, len(columns), dtype=torch.float64)
+        for g in range(groups):
+            for p in columns:
+                cost = hessian_GKK[g, p:, p:].inverse()[0, 0]
+                saliency_GOW[g, :, p - first] = weight_GOK[g, :, p] ** 2 / cost
         if first_order:
-            gradient_OK = (weight_OK - start_OK) @ plain_KK
-            saliency_OW += (weight_OK * gradient_OK)[:, columns.start : columns.stop].abs()
-        mask_OW = choose(saliency_OW)
-        for p in columns:
-            inverse = hessian_KK[p:, p:].inverse()
-            for o in range(outputs):
-                if mask_OW[o, p - first]:
-                    weight_OK[o, p:] -= weight_OK[o, p].clone() * inverse[0] / inverse[0, 0]
-                    weight_OK[o, p] = 0
-    return weight_OK
+            gradient_GOK = (weight_GOK - start_GOK) @ plain_GKK
+            saliency_GOW += (weight_GOK * gradient_GOK)[:, :, first : columns.stop].abs()
+        mask_GOW = choose(saliency_GOW.flatten(0, 1)).view(saliency_GOW.shape)
+        for g in range(groups):
+            for p in columns:
+                inverse = hessian_GKK[g, p:, p:].inverse()
+                for o in range(outputs):
+                    if mask_GOW[g, o, p - first]:
+                        share = weight_GOK[g, o, p].clone() / inverse[0, 0]
+                        weight_GOK[g, o, p:] -= share * inverse[0]
+                        weight_GOK[g, o, p] = 0
+    return weight_GOK
 
 
 def _lost(weight_GOK, pruned_GOK, gram_GKK):
@@ -84,11 +92,10 @@ def test_prune_obs_when_compared_with_explicit_inverses_then_it_is_equal(
     )
 
     def choose(saliency_OW):
-        return _least(saliency_OW, quota or saliency_OW.numel() // 2)
+        return _least(saliency_OW, quota * groups if quota else saliency_OW.numel() // 2)
 
-    for weight_OK, gram_KK, pruned_OK in zip(weight_GOK, gram_GKK, pruned_GOK, strict=True):
-        expected_OK = _slow_obs(weight_OK, gram_KK, choose, block=block, first_order=first_order)
-        assert torch.allclose(pruned_OK.double(), expected_OK, atol=1e-6)
+    expected_GOK = _slow_obs(weight_GOK, gram_GKK, choose, block=block, first_order=first_order)
+    assert torch.allclose(pruned_GOK.double(), expected_GOK, atol=1e-6)
 
 
 @pytest.mark.parametrize(("pattern", "zeros", "of"), [("2:4", 2, 4), ("1:3", 1, 3)])
@@ -99,8 +106,8 @@ def test_prune_obs_when_n_of_m_then_it_equals_explicit_inverses(solver, pattern,
     def choose(saliency_OW):
         return torch.cat([_least(row, zeros) for row in saliency_OW.split(1)])
 
-    expected_OK = _slow_obs(weight_GOK[0], gram_GKK[0], choose, block=of)
-    assert torch.allclose(pruned_GOK[0].double(), expected_OK, atol=1e-6)
+    expected_GOK = _slow_obs(weight_GOK, gram_GKK, choose, block=of)
+    assert torch.allclose(pruned_GOK.double(), expected_GOK, atol=1e-6)
     assert (pruned_GOK.unflatten(2, (-1, of)) == 0).sum(3).eq(zeros).all()
 
 
@@ -114,8 +121,8 @@ def test_prune_obs_when_tiles_then_it_equals_explicit_inverses(solver, pattern, 
         mask = _least(tiles, tiles.numel() // 2)
         return mask.repeat_interleave(rows, 0).repeat_interleave(columns, 1)
 
-    expected_OK = _slow_obs(weight_GOK[0], gram_GKK[0], choose, block=4)
-    assert torch.allclose(pruned_GOK[0].double(), expected_OK, atol=1e-6)
+    expected_GOK = _slow_obs(weight_GOK, gram_GKK, choose, block=4)
+    assert torch.allclose(pruned_GOK.double(), expected_GOK, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -130,13 +137,19 @@ def test_prune_obs_when_any_number_is_asked_for_then_exactly_these_are_zero(solv
     assert pruned_GOK.shape == weight_GOK.shape
 
 
-def test_prune_obs_when_depthwise_then_every_group_loses_the_same_share(solver):
+def test_prune_obs_when_depthwise_then_channels_lose_what_costs_least_in_all(solver):
     weight_GOK, gram_GKK = _layer(300, 1, 31, rows=40)
     pruned_GOK = prune_obs(weight_GOK, gram_GKK.float(), num_pruned=7000)
     zeros_G = (pruned_GOK == 0).sum((1, 2))
     assert int(zeros_G.sum()) == 7000
-    # 7000 / 300 is 23.3
-    assert set(zeros_G.tolist()) == {23, 24}
+    alone_GOK = torch.cat(
+        [
+            prune_obs(weight_GOK[g : g + 1], gram_GKK[g : g + 1].float(), num_pruned=23 + (g < 100))
+            for g in range(300)
+        ]
+    )
+    assert int((alone_GOK == 0).sum()) == 7000
+    assert _lost(weight_GOK, pruned_GOK, gram_GKK) < _lost(weight_GOK, alone_GOK, gram_GKK)
 
 
 def test_prune_obs_when_wide_then_blocks_lose_the_same_share_and_less_than_by_magnitude(solver):
@@ -156,9 +169,12 @@ def test_prune_obs_when_panels_are_many_then_it_equals_explicit_inverses(solver,
     monkeypatch.setattr("speechlite.nn.obs._GROUP_VALUES", 600)
     weight_GOK, gram_GKK = _layer(3, 4, 20)
     pruned_GOK = prune_obs(weight_GOK, gram_GKK, num_pruned=120, block=2)
-    for weight_OK, gram_KK, pruned_OK in zip(weight_GOK, gram_GKK, pruned_GOK, strict=True):
-        expected_OK = _slow_obs(weight_OK, gram_KK, lambda s: _least(s, 4), block=2)
-        assert torch.allclose(pruned_OK.double(), expected_OK, atol=1e-6)
+    # as many values as these bounds let a single group have
+    expected = [
+        _slow_obs(weight_GOK[g : g + 1], gram_GKK[g : g + 1], lambda s: _least(s, 4), block=2)
+        for g in range(3)
+    ]
+    assert torch.allclose(pruned_GOK.double(), torch.cat(expected), atol=1e-6)
 
 
 def test_prune_obs_when_undamped_then_the_gradient_of_the_columns_left_is_zero(solver):
@@ -185,7 +201,7 @@ def test_prune_obs_when_undamped_then_the_first_order_saliency_changes_nothing(s
     )
     assert torch.equal(plain, first_order)
     damped, first_order = (
-        prune_obs(weight_GOK, gram_GKK, damping=0.5, first_order=flag, **form)
+        prune_obs(weight_GOK, gram_GKK, damping=2.0, first_order=flag, **form)
         for flag in (False, True)
     )
     assert not torch.equal(damped, first_order)
@@ -312,69 +328,3 @@ def test_solve_window_when_a_weight_that_stays_comes_out_as_zero_then_it_does_no
     obs_window.solve_window_(weight_GKO, moved_GKO, 0, offset_GWO, lower_GWW, pruned_GWO)
     assert weight_GKO.flatten()[0] > 0
     assert weight_GKO.flatten()[1] == 0
-
-
-@pytest.mark.parametrize("size", [7, 100])
-def test_pattern_mask_when_saliencies_are_equal_then_the_number_is_exact_and_the_same(size):
-    saliency_OK = torch.randint(3, (size, size), generator=torch.Generator().manual_seed(1)).float()
-    for num_pruned in (0, 1, size * size // 2, size * size):
-        kept_OK = pattern_mask(saliency_OK, num_pruned=num_pruned, pattern="unstructured")
-        assert int((~kept_OK).sum()) == num_pruned
-        again_OK = pattern_mask(saliency_OK, num_pruned=num_pruned, pattern="unstructured")
-        assert torch.equal(kept_OK, again_OK)
-        if 0 < num_pruned < size * size:
-            assert saliency_OK[~kept_OK].max() <= saliency_OK[kept_OK].min()
-
-
-def test_pattern_mask_when_n_of_m_then_the_least_of_each_group_go():
-    saliency_OK = torch.tensor([[4.0, 1.0, 3.0, 2.0, 0.0, 0.0, 9.0, 0.0]])
-    kept_OK = pattern_mask(saliency_OK, num_pruned=None, pattern="2:4")
-    assert kept_OK.tolist() == [[True, False, True, False, False, False, True, True]]
-
-
-def test_pattern_mask_when_tiles_then_the_least_sums_go():
-    saliency_OK = torch.tensor([[1.0, 9.0, 2.0], [1.0, 0.0, 2.0]])
-    kept_OK = pattern_mask(saliency_OK, num_pruned=5, pattern="2x1")
-    assert kept_OK.tolist() == [[False, True, False], [False, True, False]]
-
-
-def test_pattern_mask_when_a_saliency_is_not_a_number_then_it_raises():
-    with pytest.raises(DataError, match="a saliency is not a number"):
-        pattern_mask(torch.tensor([[1.0, torch.nan]]), num_pruned=1, pattern="unstructured")
-
-
-@pytest.mark.parametrize("pattern", ["", "4:2", "4:4", "0:4", "4x0", "x", "banded", "2:4x1"])
-def test_check_pattern_when_there_is_no_such_pattern_then_it_raises(pattern):
-    with pytest.raises(PlanError, match=f"there is no pattern '{pattern}'"):
-        check_pattern(pattern, 8, 8)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [
-        ("2:4", "the pattern 2:4 needs inputs in multiples of 4, the matrix has 6"),
-        ("4x1", "the pattern 4x1 needs outputs in multiples of 4, the matrix has 9"),
-        ("3x4", "the pattern 3x4 needs inputs in multiples of 4, the matrix has 6"),
-    ],
-)
-def test_check_pattern_when_it_does_not_divide_the_matrix_then_it_raises(pattern, message):
-    with pytest.raises(PlanError, match=message):
-        check_pattern(pattern, 9, 6)
-
-
-@pytest.mark.parametrize("pattern", ["unstructured", "2:4", "3x2", "1:2"])
-def test_check_pattern_when_it_divides_the_matrix_then_nothing_happens(pattern):
-    check_pattern(pattern, 9, 8)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_spread_when_bounds_are_met_then_the_sum_is_exact_and_all_keep_them(seed):
-    random = np.random.default_rng(seed)
-    sizes_I = random.integers(1, 50, 30)
-    least_I = random.integers(0, sizes_I + 1)
-    most_I = random.integers(least_I, sizes_I + 1)
-    total = int(random.integers(least_I.sum(), most_I.sum() + 1))
-    shares_I = spread(total, sizes_I, least_I, most_I)
-    assert shares_I.sum() == total
-    assert (shares_I >= least_I).all()
-    assert (shares_I <= most_I).all()
