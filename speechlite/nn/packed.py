@@ -8,7 +8,10 @@ Shapes: X any axes, P bit planes, K inputs, O outputs, B batch, C channels, S fr
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from functools import lru_cache
+from statistics import median
 from typing import Any
 
 import torch
@@ -25,6 +28,7 @@ from speechlite.nn.quantizers import ActivationQuantizer, code_limits, weight_co
 __all__ = ["PackedConv1d", "PackedLinear", "packed"]
 
 _LONGEST_TAPS = 64
+_MEASUREMENTS = 7
 
 
 class _PackedWeight(nn.Module):
@@ -111,6 +115,7 @@ class PackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         self.input = ActivationQuantizer(activation_bits, signed=signed, channels=in_features)
         self._prepared = Prepared()
+        self._may_count = True
 
     @property
     def operand_bits(self) -> tuple[int, int]:
@@ -120,7 +125,17 @@ class PackedLinear(nn.Module):
     @property
     def kernel(self) -> str:
         """What computes the products on the CPU, for reports."""
-        return kernel_of(*self.operand_bits)
+        return kernel_of(*self.operand_bits) if self._may_count else kernel_of(32)
+
+    def choose_kernel(self, rows: int) -> None:
+        """Count bits from now on only if that is faster on this machine than multiplying codes.
+
+        Args:
+            rows: frames at a time, over all utterances of a batch.
+        """
+        if self.operand_bits == (1, 1) and self.weight.planes.device.type == "cpu":
+            threads = torch.get_num_threads()
+            self._may_count = _counting_wins(self.in_features, self.out_features, rows, threads)
 
     def forward(self, values_XK: Tensor) -> Tensor:
         """Return the product of codes, at its scale.
@@ -131,7 +146,7 @@ class PackedLinear(nn.Module):
         Returns:
             (..., O).
         """
-        if counts_bits(values_XK, self.weight.bits, self.input.bits):
+        if self._may_count and counts_bits(values_XK, *self.operand_bits):
             words_1OW, threshold_K, scale_O = self._operands()
             words_XW = bit_products.pack(values_XK, threshold_K)
             sums_1NO = _product(self.input.signed)(
@@ -255,6 +270,23 @@ class PackedConv1d(nn.Module):
 
 def _product(signed: bool) -> Callable[..., Tensor]:
     return bit_products.signed_product if signed else bit_products.unsigned_product
+
+
+@lru_cache(maxsize=256)
+def _counting_wins(inputs: int, outputs: int, rows: int, threads: int) -> bool:
+    # measured once for all layers of a shape, with as many threads as are set
+    layer = PackedLinear(inputs, outputs, weight_bits=1, activation_bits=1).eval()
+    values_NK = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(0))
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    with torch.inference_mode(False), torch.no_grad():
+        for number in range(_MEASUREMENTS + 1):
+            for counts, taken in seconds.items():
+                layer._may_count = counts
+                started = time.perf_counter()
+                layer(values_NK)
+                # the first calls compile and prepare
+                taken += [time.perf_counter() - started] if number else []
+    return median(seconds[True]) < median(seconds[False])
 
 
 def packed(layer: nn.Module) -> nn.Module:

@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 
 from speechlite.core.operations import plain_operations
-from speechlite.nn.packed import packed
+from speechlite.nn import packed as packed_module
+from speechlite.nn.packed import PackedLinear, packed
 from speechlite.nn.quantized import QuantizedConv1d, QuantizedLinear, QuantizedProducts
 from speechlite.nn.quantizers import weight_codes
 
@@ -150,3 +151,16 @@ def test_packed_when_gradients_are_asked_for_then_inputs_get_them():
     values.requires_grad_()
     packed(layer).eval()(values).sum().backward()
     assert values.grad is not None
+
+
+def test_linear_layer_counts_bits_only_where_that_is_faster(monkeypatch):
+    layer = PackedLinear(64, 8, weight_bits=1, activation_bits=1).eval()
+    values_NK = torch.randn(5, 64)
+    with torch.no_grad():
+        counted = layer(values_NK)
+        monkeypatch.setattr(packed_module, "_counting_wins", lambda *facts: False)
+        layer.choose_kernel(5)
+        assert layer.kernel == "codes as float32"
+        torch.testing.assert_close(layer(values_NK), counted)
+    monkeypatch.undo()
+    assert packed_module._counting_wins(64, 8, 5, 1) in (True, False)
