@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any, TypeVar
 
 import torch
@@ -10,9 +12,11 @@ from torch import Tensor
 
 from speechlite.core.operations import are_plain
 
-__all__ = ["Prepared", "counts_bits", "has_kernels", "is_cpu_inference", "version_of"]
+__all__ = ["Prepared", "counts_bits", "has_kernels", "is_cpu_inference", "is_faster", "version_of"]
 
 _T = TypeVar("_T")
+
+_MEASUREMENTS = 7
 
 
 def is_cpu_inference(values: Tensor) -> bool:
@@ -32,18 +36,19 @@ def is_cpu_inference(values: Tensor) -> bool:
     )
 
 
-def has_kernels(values: Tensor) -> bool:
-    """Return whether a layer may call a kernel without gradients, of float32 on the CPU.
+def has_kernels(values: Tensor, *dtypes: torch.dtype) -> bool:
+    """Return whether a layer may call a kernel without gradients on the CPU.
 
     Args:
         values: the layer's input.
+        dtypes: types of input that the kernel is for; float32 where none is named.
 
     Returns:
         False where gradients, an exported graph or ``plain_operations`` are asked for.
     """
     return (
         values.device.type == "cpu"
-        and values.dtype == torch.float32
+        and values.dtype in (dtypes or (torch.float32,))
         and not torch.is_grad_enabled()
         and not torch.compiler.is_exporting()
         and not are_plain()
@@ -61,6 +66,30 @@ def counts_bits(values: Tensor, *bits: int) -> bool:
         True for one bit each, where ``has_kernels`` is true.
     """
     return all(each == 1 for each in bits) and has_kernels(values)
+
+
+def is_faster(first: Callable[[], object], second: Callable[[], object]) -> bool:
+    """Measure on this machine which of two computations is faster.
+
+    Both run in turn, with as many threads as torch is set to use, once before the clock starts; the
+    medians count.
+
+    Args:
+        first: a computation.
+        second: another.
+
+    Returns:
+        Whether the first one is faster.
+    """
+    taken: tuple[list[float], list[float]] = ([], [])
+    with torch.inference_mode(False), torch.no_grad():
+        for number in range(_MEASUREMENTS + 1):
+            for compute, seconds in zip((first, second), taken, strict=True):
+                started = time.perf_counter()
+                compute()
+                # the first call compiles and prepares
+                seconds += [time.perf_counter() - started] if number else []
+    return median(taken[0]) < median(taken[1])
 
 
 def version_of(*tensors: Tensor) -> tuple[int, ...] | None:

@@ -8,10 +8,8 @@ Shapes: X any axes, P bit planes, K inputs, O outputs, B batch, C channels, S fr
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import lru_cache
-from statistics import median
 from typing import Any
 
 import torch
@@ -20,7 +18,7 @@ from torch.nn import functional
 
 from speechlite.nn import bit_products
 from speechlite.nn.bit_kernels import kernel_of
-from speechlite.nn.inference import Prepared, counts_bits
+from speechlite.nn.inference import Prepared, counts_bits, is_faster
 from speechlite.nn.packed_products import PackedProducts
 from speechlite.nn.quantized import QuantizedConv1d, QuantizedLinear, QuantizedProducts
 from speechlite.nn.quantizers import ActivationQuantizer, code_limits, weight_codes
@@ -28,7 +26,6 @@ from speechlite.nn.quantizers import ActivationQuantizer, code_limits, weight_co
 __all__ = ["PackedConv1d", "PackedLinear", "packed"]
 
 _LONGEST_TAPS = 64
-_MEASUREMENTS = 7
 
 
 class _PackedWeight(nn.Module):
@@ -275,18 +272,12 @@ def _product(signed: bool) -> Callable[..., Tensor]:
 @lru_cache(maxsize=256)
 def _counting_wins(inputs: int, outputs: int, rows: int, threads: int) -> bool:
     # measured once for all layers of a shape, with as many threads as are set
-    layer = PackedLinear(inputs, outputs, weight_bits=1, activation_bits=1).eval()
     values_NK = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(0))
-    seconds: dict[bool, list[float]] = {True: [], False: []}
-    with torch.inference_mode(False), torch.no_grad():
-        for number in range(_MEASUREMENTS + 1):
-            for counts, taken in seconds.items():
-                layer._may_count = counts
-                started = time.perf_counter()
-                layer(values_NK)
-                # the first calls compile and prepare
-                taken += [time.perf_counter() - started] if number else []
-    return median(seconds[True]) < median(seconds[False])
+    counting, multiplying = (
+        PackedLinear(inputs, outputs, weight_bits=1, activation_bits=1).eval() for _ in range(2)
+    )
+    multiplying._may_count = False
+    return is_faster(lambda: counting(values_NK), lambda: multiplying(values_NK))
 
 
 def packed(layer: nn.Module) -> nn.Module:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechlite.nn.inference import Prepared, has_kernels, version_of
-from speechlite.nn.sparse_product import SparseMatrix, fastest, kernel_name, sparse_linear
+from speechlite.nn.inference import Prepared, has_kernels, is_faster, version_of
+from speechlite.nn.sparse_product import SparseMatrix, kernel_name, sparse_linear
 
 __all__ = [
     "SparseConv1d",
@@ -124,7 +124,7 @@ class SparseLinear(nn.Module):
     @property
     def kernel(self) -> str:
         """What computes the products on the CPU without gradients, for reports."""
-        return "dense, float32" if self._packed is None else f"sparse, {kernel_name()}, float32"
+        return "dense" if self._packed is None else f"sparse, {kernel_name()}, float32"
 
     def choose_kernel(self, rows: int) -> None:
         """Skip pruned weights from now on if that is faster on this machine.
@@ -140,9 +140,9 @@ class SparseLinear(nn.Module):
         on_cpu = self.weight.mask.device.type == "cpu"
         self._packed = None
         if version is not None and on_cpu and min(shape):
-            threads = torch.get_num_threads()
-            if _skipping_wins(shape, self.weight.nonzeros, rows, threads):
-                self._packed = (version, SparseMatrix.of(self.weight.dense().detach()))
+            facts = (rows, self.weight.values.dtype, torch.get_num_threads())
+            if _skipping_wins(shape, self.weight.nonzeros, *facts):
+                self._packed = (version, SparseMatrix.of(self.weight.dense().detach().float()))
 
     def forward(self, values_XK: Tensor) -> Tensor:
         """Return the mapped values.
@@ -153,11 +153,10 @@ class SparseLinear(nn.Module):
         Returns:
             (..., O).
         """
-        if self._packed is not None and has_kernels(values_XK):
+        if self._packed is not None and has_kernels(values_XK, torch.float32, torch.bfloat16):
             version, matrix = self._packed
             if version == version_of(self.weight.values, self.weight.mask):
-                bias = None if self.bias is None else self.bias.detach()
-                return sparse_linear(values_XK, matrix, bias)
+                return _skipping(values_XK, matrix, self.bias)
         return functional.linear(values_XK, self.weight.dense(), self.bias)
 
 
@@ -290,10 +289,23 @@ def _copy_bias(layer: nn.Module, made: nn.Module) -> None:
 
 
 @lru_cache(maxsize=256)
-def _skipping_wins(shape: tuple[int, int], nonzeros: int, rows: int, threads: int) -> bool:
+def _skipping_wins(
+    shape: tuple[int, int], nonzeros: int, rows: int, dtype: torch.dtype, threads: int
+) -> bool:
     # measured once for all layers of a shape and sparsity, with as many threads as are set
     generator = torch.Generator().manual_seed(0)
     weight_OK = torch.zeros(shape)
     places = torch.randperm(weight_OK.numel(), generator=generator)[:nonzeros]
     weight_OK.view(-1)[places] = torch.randn(nonzeros, generator=generator)
-    return fastest(SparseMatrix.of(weight_OK), weight_OK, None, rows) == "sparse"
+    matrix, dense_OK = SparseMatrix.of(weight_OK), weight_OK.to(dtype)
+    inputs_NK = torch.randn(rows, shape[1], generator=generator).to(dtype)
+    return kernel_name() == "numba" and is_faster(
+        lambda: _skipping(inputs_NK, matrix, None),
+        lambda: functional.linear(inputs_NK, dense_OK),
+    )
+
+
+def _skipping(values_XK: Tensor, matrix: SparseMatrix, bias_O: Tensor | None) -> Tensor:
+    # sums are of float32, whatever the type of what comes in
+    bias_O = None if bias_O is None else bias_O.detach().float()
+    return sparse_linear(values_XK.float(), matrix, bias_O).to(values_XK.dtype)

@@ -15,9 +15,6 @@ on the number of threads nor on other frames. Nothing here has a gradient.
 from __future__ import annotations
 
 import math
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -38,7 +35,6 @@ __all__ = [
     "CELL_COLUMNS",
     "FRAMES",
     "SparseMatrix",
-    "fastest",
     "kernel_name",
     "sparse_linear",
 ]
@@ -51,7 +47,6 @@ _BAND_ROWS = 768
 # with FRAMES floats a row or column, places in a cell must fit 16 bits
 _WORTH_THREADS = 2**26
 """Products of floats, some milliseconds on one core, from which it pays to wait for threads."""
-_REPEATS = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,49 +198,6 @@ def sparse_linear(inputs_XK: Tensor, matrix: SparseMatrix, bias_O: Tensor | None
         return bias_O.expand(*others, num_outputs).clone()
     out_NO = _product(kernel, inputs_NK, matrix, bias_O)
     return out_NO if len(others) == 1 else out_NO.view(*others, num_outputs)
-
-
-def fastest(matrix: SparseMatrix, weight_OK: Tensor, bias_O: Tensor | None, rows: int) -> str:
-    """Measure on this machine which product is faster, the sparse or the dense one.
-
-    Both run in turn on random inputs, with as many threads as torch is set to use; the medians
-    count. A measurement takes about twenty products, and once the time to compile the kernel.
-
-    Args:
-        matrix: (O, K).
-        weight_OK: the same matrix, dense float32.
-        bias_O: (O,) float32, or none.
-        rows: number of rows of inputs (frames), at least 1.
-
-    Returns:
-        "sparse" or "dense"; "dense" too where they are equal, or no kernel for sparse ones runs.
-
-    Raises:
-        ConfigError: if a dtype, device, shape or number does not fit.
-    """
-    _check("weight", weight_OK, matrix.shape)
-    if rows < 1:
-        raise ConfigError(f"rows is {rows}, expected at least 1", remedy="give a usual number")
-    if _kernel() is None:
-        return "dense"
-    generator = torch.Generator().manual_seed(0)
-    inputs_NK = torch.randn(rows, matrix.shape[1], generator=generator, dtype=torch.float32)
-    products: list[Callable[[], Tensor]] = [
-        lambda: sparse_linear(inputs_NK, matrix, bias_O),
-        lambda: functional.linear(inputs_NK, weight_OK, bias_O),
-    ]
-    with torch.inference_mode():
-        for product in products:
-            product()
-        seconds = [[_seconds(product) for product in products] for _ in range(_REPEATS)]
-    sparse, dense = (statistics.median(column) for column in zip(*seconds, strict=True))
-    return "sparse" if sparse < dense else "dense"
-
-
-def _seconds(product: Callable[[], Tensor]) -> float:
-    start = time.perf_counter()
-    product()
-    return time.perf_counter() - start
 
 
 def _product(

@@ -126,7 +126,7 @@ def test_layer_that_skips_zeros_computes_the_same_but_for_rounding(skipping):
     inputs = torch.randn(2, 33, 96)
     with torch.no_grad():
         before = sparse(inputs)
-        assert sparse.kernel == "dense, float32"
+        assert sparse.kernel == "dense"
         choose_kernels(nn.Sequential(sparse), 66)
         assert sparse.kernel.startswith("sparse, ")
         torch.testing.assert_close(sparse(inputs), before, rtol=1e-5, atol=1e-5)
@@ -149,8 +149,22 @@ def test_layer_where_zeros_cost_nothing_multiplies_them(skipping):
     skipping(False)
     sparse = sparse_of(nn.Linear(6, 4), torch.ones(4, 6, dtype=torch.bool))
     sparse.choose_kernel(8)
-    assert sparse.kernel == "dense, float32"
+    assert sparse.kernel == "dense"
 
 
 def test_measurement_decides_for_one_of_the_two():
-    assert sparse_module._skipping_wins((16, 16), 20, 8, 1) in (True, False)
+    assert sparse_module._skipping_wins((16, 16), 20, 8, torch.float32, 1) in (True, False)
+
+
+def test_layer_of_bfloat16_skips_zeros_too(skipping):
+    skipping(True)
+    layer = nn.Linear(96, 64)
+    sparse = sparse_of(layer, kept_of(layer.weight, 0.15)).eval().bfloat16()
+    inputs = torch.randn(5, 96).bfloat16()
+    with torch.no_grad():
+        before = sparse(inputs)
+        sparse.choose_kernel(5)
+        after = sparse(inputs)
+    assert sparse.kernel.startswith("sparse, ")
+    assert after.dtype == torch.bfloat16
+    torch.testing.assert_close(after, before)

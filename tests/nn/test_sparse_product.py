@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from speechlite.core.errors import ConfigError
 from speechlite.nn import sparse_product
-from speechlite.nn.sparse_product import SparseMatrix, fastest, kernel_name, sparse_linear
+from speechlite.nn.sparse_product import SparseMatrix, kernel_name, sparse_linear
 
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
 NEEDS_NUMBA = pytest.mark.skipif(not HAS_NUMBA, reason="needs numba")
@@ -199,27 +199,6 @@ def test_matrix_when_copied_then_products_are_bit_equal(kernel, generator):
     assert torch.equal(sparse_linear(inputs, pickle.loads(pickle.dumps(matrix))), result)
 
 
-def test_fastest_when_measured_then_it_names_one(generator):
-    weight = pruned(generator, 60, 50)
-    assert fastest(SparseMatrix.of(weight), weight, None, 5) in ("sparse", "dense")
-
-
-@NEEDS_NUMBA
-def test_fastest_when_products_take_known_times_then_it_names_the_shorter(monkeypatch, generator):
-    weight = nn.Parameter(pruned(generator, 60, 50))
-    matrix, seconds = SparseMatrix.of(weight), iter([1.0, 2.0] * 4 + [9.0, 2.0] * 3)
-    monkeypatch.setattr(sparse_product, "_seconds", lambda product: next(seconds))
-    assert fastest(matrix, weight, None, 5) == "sparse"
-    monkeypatch.setattr(sparse_product, "_seconds", lambda product: 1.0)
-    assert fastest(matrix, weight, torch.zeros(60), 5) == "dense"
-
-
-def test_fastest_when_there_is_no_kernel_then_it_is_dense(monkeypatch, generator):
-    forbid_numba(monkeypatch)
-    weight = pruned(generator, 6, 5)
-    assert fastest(SparseMatrix.of(weight), weight, None, 5) == "dense"
-
-
 @NEEDS_NUMBA
 def test_kernel_when_numba_may_not_compile_then_torch_multiplies(monkeypatch):
     from speechlite.nn import sparse_product_numba
@@ -253,11 +232,3 @@ def test_product_when_inputs_need_a_gradient_then_it_says_so(kernel):
         sparse_linear(inputs, matrix)
     with torch.no_grad():
         assert sparse_linear(inputs, matrix).shape == (2, 3)
-
-
-def test_fastest_when_arguments_do_not_fit_then_it_says_so():
-    matrix = SparseMatrix.of(torch.eye(3, 4))
-    with pytest.raises(ConfigError, match="rows is 0, expected at least 1"):
-        fastest(matrix, torch.eye(3, 4), None, 0)
-    with pytest.raises(ConfigError, match=r"weight has shape \(4, 4\), expected \(3, 4\)"):
-        fastest(matrix, torch.eye(4), None, 5)
