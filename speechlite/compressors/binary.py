@@ -19,6 +19,7 @@ from speechlite.nn.feedforward import FeedForward
 from speechlite.nn.packed import packed
 from speechlite.nn.quantized import QuantizedConv1d, QuantizedLinear, QuantizedProducts
 from speechlite.nn.quantizers import ActivationQuantizer
+from speechlite.nn.sparse import SparseConv1d, SparseLinear
 
 __all__ = ["Binary"]
 
@@ -94,6 +95,11 @@ class Binary(Compressor):
 
     def _decide(self, model: SpeechModel) -> dict[str, Any]:
         config = self.config
+        if find_leaves(model, (SparseLinear, SparseConv1d), parts=config.parts, keep=config.keep):
+            raise PlanError(
+                f"{list(config.parts)} has sparse layers, and codes of few bits have no zeros",
+                remedy="quantise a model that is not pruned, or take compressor=int8",
+            )
         found = find_leaves(model, (*_STOCK, *_TRAINED), parts=config.parts, keep=config.keep)
         leaves = [name for name, leaf in found.items() if self._can(model, name, leaf)]
         if not leaves:

@@ -56,12 +56,13 @@ class Parp(Unstructured):
         return prepared
 
     def after_step(self, model: SpeechModel, step: int) -> None:
-        """Set the smallest weights to zero where it is time for that.
+        """Set the smallest weights to zero where it is time for that, and old zeros always.
 
         Args:
             model: what ``prepare`` returned.
             step: optimiser steps done so far.
         """
+        super().after_step(model, step)
         if step % self.every_steps == 0:
             self._prune(model)
 

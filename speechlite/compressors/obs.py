@@ -15,7 +15,7 @@ from speechlite.compressors.unstructured import Leaf, Unstructured
 from speechlite.core.errors import ConfigError
 from speechlite.core.model import SpeechModel
 from speechlite.core.types import Batch, Loss
-from speechlite.nn.obs import pattern_mask, prune_obs
+from speechlite.nn.obs import pattern_mask, prune_obs, row_mask
 
 __all__ = ["Obs", "Wanda"]
 
@@ -36,7 +36,6 @@ class Obs(Unstructured):
     def __init__(self, config: ObsConfig) -> None:
         super().__init__(config)
         self.options = config
-        self._counts: dict[str, int] | None = None
 
     def calibrate(
         self,
@@ -57,8 +56,7 @@ class Obs(Unstructured):
             PlanError: if a layer is never executed, or more is pruned already.
         """
         options, leaves = self.options, self.leaves(model)
-        self._counts = self._allocated(model, leaves, batches, loss)
-        counts = self._counts
+        counts = self.decided = self._allocated(model, leaves, batches, loss)
 
         def prune(name: str, weight_GOK: Tensor, gram_GKK: Tensor) -> Tensor:
             return prune_obs(
@@ -75,20 +73,6 @@ class Obs(Unstructured):
             model, leaves, batches, prune, options.precision, sequential=options.sequential
         )
 
-    def counts(self, leaves: Mapping[str, Leaf]) -> dict[str, int]:
-        """Return how many weights of each layer are pruned.
-
-        Args:
-            leaves: what ``leaves`` returned.
-
-        Returns:
-            What ``calibrate`` decided; before it, the same part of every layer.
-
-        Raises:
-            PlanError: if more are pruned already.
-        """
-        return super().counts(leaves) if self._counts is None else self._counts
-
     def _allocated(
         self,
         model: SpeechModel,
@@ -98,7 +82,7 @@ class Obs(Unstructured):
     ) -> dict[str, int]:
         options = self.options
         if options.allocation == "uniform":
-            return super().counts(leaves)
+            return self.counts(leaves)
         if loss is None:
             raise ConfigError(
                 f"allocation={options.allocation} measures sensitivities under a loss, and no "
@@ -158,7 +142,7 @@ class Wanda(Unstructured):
             PlanError: if a layer is never executed, or more is pruned already.
         """
         options, leaves = self.options, self.leaves(model)
-        counts = self.counts(leaves)
+        counts = self.decided = self.counts(leaves)
 
         def prune(name: str, weight_GOK: Tensor, gram_GKK: Tensor) -> Tensor:
             norms_G1K = gram_GKK.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()[:, None]
@@ -178,12 +162,7 @@ def _kept_by_row(
     saliency_OK = saliency_OK.masked_fill(weight_OK == 0, -1.0)
     if options.pattern != "unstructured":
         return pattern_mask(saliency_OK, num_pruned=count, pattern=options.pattern)
-    rows, width = saliency_OK.shape
-    places_OK = saliency_OK.argsort(dim=1, stable=True).argsort(dim=1)
-    # rows that lose one weight more than the others come first
-    pruned_O1 = torch.full((rows, 1), count // rows, device=weight_OK.device)
-    pruned_O1[: count % rows] += 1
-    return places_OK >= pruned_O1
+    return row_mask(saliency_OK, num_pruned=count)
 
 
 def _prune_in_order(

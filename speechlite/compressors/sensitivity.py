@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from speechlite.compressors.unstructured import Leaf
-from speechlite.core.errors import DataError
+from speechlite.core.errors import DataError, PlanError
 from speechlite.core.model import SpeechModel
 from speechlite.core.types import Batch, Loss
 
@@ -48,6 +48,7 @@ def mean_traces(
 
     Raises:
         DataError: if there is no data, or the loss is not finite.
+        PlanError: if the loss does not depend on a layer.
     """
     generator = torch.Generator().manual_seed(seed)
     weights = {name: leaf.weight for name, leaf in leaves.items()}
@@ -124,7 +125,12 @@ def _gradients(
                 remedy="check the data, or choose allocation=uniform",
             )
         found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(weight) if gradient is None else gradient
-        for (name, weight), gradient in zip(weights.items(), found, strict=True)
-    }
+    gradients = dict(zip(weights, found, strict=True))
+    missing = [name for name, gradient in gradients.items() if gradient is None]
+    if missing:
+        raise PlanError(
+            f"the loss has no gradient in {missing[0]}, whose sensitivity it cannot tell",
+            remedy="set objective.freeze_features=false, choose another objective, or leave the "
+            "layer out by compressor.keep",
+        )
+    return gradients

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,8 @@ class Unstructured(Compressor):
 
     def __init__(self, config: PruningConfig) -> None:
         self.config = config
+        self.decided: dict[str, int] | None = None
+        self._pruned_before: dict[str, Tensor] = {}
 
     def prepare(self, model: SpeechModel) -> SpeechModel:
         """Return a copy whose pruned layers are stock ones with zeros.
@@ -54,8 +56,23 @@ class Unstructured(Compressor):
         prepared = with_leaves(
             model, list(sparse), dict.fromkeys(_SPARSE, lambda leaf, _: dense_of(leaf))
         )
-        self.counts(self.leaves(prepared))
+        leaves = self.leaves(prepared)
+        self.counts(leaves)
+        self._pruned_before = {name: leaves[name].weight == 0 for name in sparse}
         return prepared
+
+    def after_step(self, model: SpeechModel, step: int) -> None:
+        """Keep at zero what earlier prunings took.
+
+        Args:
+            model: what ``prepare`` returned.
+            step: optimiser steps done so far.
+        """
+        for name, pruned in self._pruned_before.items():
+            weight = model.get_submodule(name).weight
+            assert isinstance(weight, Tensor)
+            with torch.no_grad():
+                weight.masked_fill_(pruned.to(weight.device), 0.0)
 
     def plan(self, model: SpeechModel) -> dict[str, Any]:
         """Say how many weights of which layers are kept.
@@ -64,15 +81,21 @@ class Unstructured(Compressor):
             model: what ``prepare`` returned.
 
         Returns:
-            The ``pattern``, and numbers of weights ``kept`` by the names of layers.
+            The ``pattern``, and by the names of layers how many weights it has ``pruned`` and how
+            many are ``kept``: fewer than the others where zeros stood beside the pattern.
 
         Raises:
             PlanError: if there is nothing to prune.
         """
         leaves = self.leaves(model)
-        counts = self.counts(leaves)
-        kept = {name: leaf.weight.numel() - counts[name] for name, leaf in leaves.items()}
-        return {"pattern": self.config.pattern, "kept": kept}
+        pattern, counts = self.config.pattern, self.counts(leaves)
+        kept = {
+            name: int(
+                (smallest_pruned(leaf.weight, counts[name], pattern) & (leaf.weight != 0)).sum()
+            )
+            for name, leaf in leaves.items()
+        }
+        return {"pattern": pattern, "pruned": counts, "kept": kept}
 
     def restructure(self, model: SpeechModel, plan: Mapping[str, Any]) -> SpeechModel:
         """Keep the largest weights of the layers that a plan names.
@@ -87,19 +110,20 @@ class Unstructured(Compressor):
         Raises:
             PlanError: if the plan does not fit the model.
         """
-        kept, pattern = _checked(plan)
+        kept, pruned, pattern = _checked(plan)
 
         def make(leaf: nn.Module, name: str) -> nn.Module:
             dense = dense_of(leaf) if isinstance(leaf, _SPARSE) else leaf
             assert isinstance(dense, (nn.Linear, nn.Conv1d))
-            if kept[name] > dense.weight.numel():
+            if kept[name] + pruned[name] > dense.weight.numel():
                 raise PlanError(
-                    f"the plan keeps {kept[name]} weights of {name}, which has "
-                    f"{dense.weight.numel()}",
+                    f"the plan keeps {kept[name]} and prunes {pruned[name]} weights of {name}, "
+                    f"which has {dense.weight.numel()}",
                     remedy="use the plan with the model that it was made for",
                 )
-            count = dense.weight.numel() - kept[name]
-            return sparse_of(dense, smallest_pruned(dense.weight, count, pattern))
+            left = smallest_pruned(dense.weight, pruned[name], pattern) * dense.weight.detach()
+            surplus = dense.weight.numel() - kept[name]
+            return sparse_of(dense, smallest_pruned(left, surplus, "unstructured"))
 
         kinds = (nn.Linear, nn.Conv1d, *_SPARSE)
         return with_leaves(model, list(kept), dict.fromkeys(kinds, make))
@@ -119,16 +143,27 @@ class Unstructured(Compressor):
         found: dict[str, Any] = find_leaves(
             model, (nn.Linear, nn.Conv1d), parts=self.config.parts, keep=self.config.keep
         )
+        _refuse_codes(model, self.config.parts)
         leaves = {name: leaf for name, leaf in found.items() if _is_plain(leaf)}
         if not leaves:
             raise PlanError(
                 f"no linear layer and no convolution in {list(self.config.parts)} can be pruned",
                 remedy="change compressor.parts or compressor.keep",
             )
-        for leaf in leaves.values():
-            matrix_OK = leaf.weight.flatten(1)
-            check_pattern(self.config.pattern, *matrix_OK.shape)
+        for name, leaf in leaves.items():
+            self._check_pattern(name, leaf)
         return leaves
+
+    def _check_pattern(self, name: str, leaf: Leaf) -> None:
+        outputs, inputs = leaf.weight.flatten(1).shape
+        groups = leaf.groups if isinstance(leaf, nn.Conv1d) else 1
+        try:
+            check_pattern(self.config.pattern, outputs // groups, inputs)
+        except PlanError as error:
+            raise PlanError(
+                f"{name}: {error.cause}",
+                remedy="choose another compressor.pattern, or name the layer in compressor.keep",
+            ) from None
 
     def counts(self, leaves: Mapping[str, Leaf]) -> dict[str, int]:
         """Return how many weights of each layer are pruned, those of earlier prunings included.
@@ -137,17 +172,20 @@ class Unstructured(Compressor):
             leaves: what ``leaves`` returned.
 
         Returns:
-            Numbers of weights by the names of layers.
+            Numbers of weights by the names of layers; what ``decided`` holds where it was set.
 
         Raises:
             PlanError: if more are pruned already.
         """
+        if self.decided is not None:
+            return self.decided
         zeros = {name: int((leaf.weight == 0).sum()) for name, leaf in leaves.items()}
         sizes = {name: leaf.weight.numel() for name, leaf in leaves.items()}
         first, colon, of = self.config.pattern.partition(":")
         if colon:
             return {name: size // int(of) * int(first) for name, size in sizes.items()}
-        return self.whole_tiles(allocate(sizes, zeros, sparsity=self.config.sparsity))
+        counts = allocate(sizes, zeros, sparsity=self.config.sparsity, by_size=True)
+        return self.whole_tiles(counts)
 
     def whole_tiles(self, counts: Mapping[str, int]) -> dict[str, int]:
         """Return the numbers that the pattern allows.
@@ -187,18 +225,30 @@ def _is_plain(leaf: Leaf) -> bool:
     return leaf.weight.numel() > 0
 
 
-def _checked(plan: Mapping[str, Any]) -> tuple[dict[str, int], str]:
-    kept, pattern = plan.get("kept"), plan.get("pattern")
-    is_plan = isinstance(kept, dict) and bool(kept) and isinstance(pattern, str)
-    if set(plan) != {"kept", "pattern"} or not is_plan:
+def _refuse_codes(model: SpeechModel, parts: Sequence[str]) -> None:
+    for name, part in model.named_modules():
+        inside = any(name == one or name.startswith(f"{one}.") for one in parts)
+        if inside and hasattr(part, "stands_for"):
+            raise PlanError(
+                f"{name} holds codes of few bits, which cannot be pruned",
+                remedy="prune first, then quantise; or name other compressor.parts",
+            )
+
+
+def _checked(plan: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int], str]:
+    kept, pruned, pattern = (plan.get(name) for name in ("kept", "pruned", "pattern"))
+    are_counts = isinstance(kept, dict) and isinstance(pruned, dict) and bool(kept)
+    if set(plan) != {"kept", "pruned", "pattern"} or not (are_counts and isinstance(pattern, str)):
         raise PlanError(
-            f"the plan has {sorted(plan)}, expected kept and pattern",
+            f"the plan has {sorted(plan)}, expected kept, pruned and pattern",
             remedy="use the plan that speechlite compress wrote",
         )
     assert isinstance(kept, dict)
-    if not all(type(count) is int and count >= 0 for count in kept.values()):
+    assert isinstance(pruned, dict)
+    counts = [*kept.values(), *pruned.values()]
+    if set(kept) != set(pruned) or not all(type(one) is int and one >= 0 for one in counts):
         raise PlanError(
             "the plan keeps numbers of weights that are no counts",
             remedy="use the plan that speechlite compress wrote",
         )
-    return kept, str(pattern)
+    return kept, pruned, str(pattern)

@@ -126,11 +126,6 @@ def calibrate(
         ConfigError: if no data is named, or an option does not fit.
         DataError: if data is missing or not usable.
     """
-    if not config.data.train:
-        raise ConfigError(
-            "the compressor hears calibration data, and data.train names no directory",
-            remedy="set data.train=[DIRECTORY,...]",
-        )
     started = time.perf_counter()
     device = _device(config.trainer.accelerator)
     objective, split = _objective_and_speech(config, prepared, registry, start, heads)
@@ -140,7 +135,8 @@ def calibrate(
     loss: _LossOf | None = None
     if config.objective is not None:
         objective.objective.to(device)
-        _fit(config, objective, prepared, speech)
+        if objective.head is None or objective.head is not heads.own:
+            _fit(config, objective, prepared, speech)
         loss = objective.objective.eval()
     compressor.calibrate(prepared, _Heard(speech, config.trainer.seed, description), loss)
     prepared.cpu()
@@ -155,6 +151,11 @@ def calibrate(
 
 
 def _device(accelerator: str) -> torch.device:
+    if accelerator not in ("auto", "cpu", "gpu", "cuda"):
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}, calibration knows auto, cpu and gpu",
+            remedy="change trainer.accelerator",
+        )
     use_cuda = accelerator in ("gpu", "cuda") or (
         accelerator == "auto" and torch.cuda.is_available()
     )

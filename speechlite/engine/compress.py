@@ -13,10 +13,10 @@ from speechlite.core.compressor import Compressor
 from speechlite.core.errors import ConfigError, PlanError
 from speechlite.core.model import SpeechModel
 from speechlite.core.types import stateless_seed
-from speechlite.engine.build import build_compressor, edit_of
+from speechlite.engine.build import build_compressor, edit_of, objective_type
 from speechlite.engine.calibration import calibrate
 from speechlite.engine.checkpoint import load_model, save_model
-from speechlite.engine.head_files import load_head
+from speechlite.engine.head_files import fitting_head, load_head
 from speechlite.engine.objective_data import Heads
 from speechlite.engine.stamps import Stamp
 from speechlite.engine.training_run import own_run, set_threads, train, training_inputs
@@ -105,10 +105,10 @@ def compress_checkpoint(
     inputs = [source]
     if config.objective is not None:
         inputs.append(first or source)
-    if config.objective is not None and not calibrates:
-        inputs += training_inputs(config, registry)
-    elif calibrates:
-        inputs += [Path(name) for name in config.data.train]
+    if config.objective is not None or calibrates:
+        splits = ("train",) if calibrates else ("train", "valid")
+        inputs += training_inputs(config, registry, splits)
+    _refuse_ignored(config, registry)
     stamp = Stamp.of(to_mapping(config), inputs)
     is_training = config.objective is not None and not calibrates
 
@@ -128,6 +128,21 @@ def compress_checkpoint(
 
     own_run(directory, stamp, work, name="compress", resumable=is_training)
     return directory / "model"
+
+
+def _refuse_ignored(config: CompressConfig, registry: Registry) -> None:
+    objective = config.objective
+    takes_head = objective is not None and objective_type(objective, registry).takes_head
+    given = [
+        name
+        for name, value in (("head", config.head), ("data.labels", config.data.labels))
+        if value
+    ]
+    if given and not takes_head:
+        raise ConfigError(
+            f"{given[0]} is set, and no objective uses it",
+            remedy=f"leave {given[0]} out, or choose objective=finetune",
+        )
 
 
 def _convert(
@@ -154,7 +169,8 @@ def _convert(
         facts.write(directory)
         outputs.append("training.json")
     model = _carried_out(config.compressor, compressor, prepared)
-    save_model(model, directory / "model", head=source.heads.own)
+    head = fitting_head(source.heads.own, model)
+    save_model(model, directory / "model", head=head)
     stamp.write(directory, outputs=outputs)
 
 

@@ -120,7 +120,8 @@ def evaluate(
     started = time.perf_counter()
     set_threads(config.training.threads)
     splits = _read_splits(config, model)
-    labels, rows = read_labels(config.task, splits)
+    known = own.labels if config.training.own_head and own is not None else None
+    labels, rows = read_labels(config.task, splits, known=known)
     if LAYOUTS[config.task.labels] == "frame":
         rows = _at_frames(rows, splits.values(), frame_grid(model.frontend))
     reader = _reader(splits, model, features, {labels.stream: rows})

@@ -12,14 +12,16 @@ from safetensors.torch import load_file, save_file
 
 from speechlite.config.compose import from_mapping, to_mapping
 from speechlite.config.schema import Choice
-from speechlite.core.errors import CheckpointError
+from speechlite.core.errors import CheckpointError, SpeechliteError
 from speechlite.core.head import Head
+from speechlite.core.model import SpeechModel
 from speechlite.core.types import LabelSpace
 from speechlite.engine.build import build_head
 from speechlite.engine.directories import sha256_of
+from speechlite.engine.progress import say
 from speechlite.plugins.registry import Registry
 
-__all__ = ["OwnHead", "load_head", "save_head"]
+__all__ = ["OwnHead", "fitting_head", "load_head", "save_head"]
 
 _SCHEMA = "speechlite.head/1"
 _FOLDER = "head"
@@ -72,6 +74,25 @@ class OwnHead:
         """
         head = build_head(choice, registry, dim=dim, num_layers=num_layers, labels=labels)
         return cls(head, choice, labels, dim, num_layers)
+
+
+def fitting_head(own: OwnHead | None, model: SpeechModel) -> OwnHead | None:
+    """Return a head that goes on with a model, and say so where it does not.
+
+    Args:
+        own: the head of the model that this one was made of, or None.
+        model: the model.
+
+    Returns:
+        The head; None where it reads states of another number or width.
+    """
+    if own is None or (own.dim, own.num_layers) == (model.dim, model.num_layers + 1):
+        return own
+    say(
+        f"the head of {own.num_layers} states of width {own.dim} stays behind: the model now has "
+        f"{model.num_layers + 1} of {model.dim}"
+    )
+    return None
 
 
 def save_head(own: OwnHead, checkpoint: Path) -> None:
@@ -141,24 +162,25 @@ def load_head(checkpoint: Path, registry: Registry) -> OwnHead | None:
             remedy=_REMEDY,
             path=path,
         )
-    own = OwnHead.fresh(
-        from_mapping("head", content["head"], registry),
-        registry,
-        dim=content["dim"],
-        num_layers=content["num_layers"],
-        labels=LabelSpace(
-            content["stream"],
-            tuple(str(symbol) for symbol in content["symbols"]),
-            word_mark=content["word_mark"],
-        ),
+    labels = LabelSpace(
+        content["stream"],
+        tuple(str(symbol) for symbol in content["symbols"]),
+        word_mark=content["word_mark"],
     )
     try:
+        own = OwnHead.fresh(
+            from_mapping("head", content["head"], registry),
+            registry,
+            dim=content["dim"],
+            num_layers=content["num_layers"],
+            labels=labels,
+        )
         own.head.load_state_dict(load_file(weights))
-    except (SafetensorError, RuntimeError, ValueError, KeyError) as error:
+    except (SafetensorError, SpeechliteError, RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"does not fit its head: {' '.join(str(error).split())[:200]}",
+            f"gives no head: {' '.join(str(error).split())[:200]}",
             remedy=_REMEDY,
-            path=weights,
+            path=path,
         ) from None
     own.head.eval()
     return own

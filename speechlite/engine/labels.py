@@ -29,13 +29,14 @@ TEXT_STREAMS = ("characters", "subwords")
 
 
 def read_labels(
-    task: TaskOptions, splits: Mapping[str, Split]
+    task: TaskOptions, splits: Mapping[str, Split], *, known: LabelSpace | None = None
 ) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     """Return a task's classes, and the labels of all its utterances.
 
     Args:
         task: the task.
         splits: its splits; the one named ``train`` defines characters and subword units.
+        known: the characters that a trained head has; None takes those of the training text.
 
     Returns:
         The classes, and int64 labels by utterance id.
@@ -48,7 +49,7 @@ def read_labels(
     if task.labels == "phones":
         return _phones(task, list(splits.values()))
     if task.labels == "characters":
-        return _characters(splits)
+        return _characters(splits, known)
     if task.labels == "subwords":
         return _subwords(task, splits)
     raise ConfigError(
@@ -100,9 +101,15 @@ def _symbols(path: Path, labels: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     return tuple(names[label] for label in range(len(names)))
 
 
-def _characters(splits: Mapping[str, Split]) -> tuple[LabelSpace, dict[str, np.ndarray]]:
+def _characters(
+    splits: Mapping[str, Split], known: LabelSpace | None
+) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     texts = _texts(splits)
-    tokenizer = CharacterTokenizer.from_texts(texts[name] for name in splits["train"].utterances)
+    if known is not None and known.stream == "characters":
+        tokenizer = CharacterTokenizer(known.symbols)
+    else:
+        own = (texts[name] for name in splits["train"].utterances)
+        tokenizer = CharacterTokenizer.from_texts(own)
     labels = {name: tokenizer.encode(text, utterance=name) for name, text in texts.items()}
     return LabelSpace("characters", tokenizer.symbols), labels
 

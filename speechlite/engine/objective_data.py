@@ -169,11 +169,6 @@ def prepare_objective(
     labels: dict[str, Mapping[str, np.ndarray]] = {}
     if takes_head:
         own, labels = _head_and_labels(config, model, registry, splits, heads)
-    elif config.data.labels is not None:
-        raise ConfigError(
-            f"data.labels={config.data.labels}, which {config.objective.name} does not use",
-            remedy="leave data.labels out, or choose objective=finetune",
-        )
     objective = build_objective(
         config.objective,
         model,
@@ -199,16 +194,17 @@ def _head_and_labels(
             remedy="set data.labels=characters",
         )
     task = TaskOptions(labels=data.labels, subword_model=data.subword_model)
-    space, rows = read_labels(task, splits)
+    goes_on = heads.own if heads.choice is None else None
+    space, rows = read_labels(task, splits, known=None if goes_on is None else goes_on.labels)
     if heads.choice is None and heads.own is None:
         raise ConfigError(
             "the objective trains a head, none is chosen and the model has none",
             remedy="add head=ctc",
         )
-    if heads.choice is None:
-        assert heads.own is not None
-        _check_fits(heads.own, model, space)
-        return heads.own, {space.stream: rows}
+    if goes_on is not None:
+        _check_fits(goes_on, model, space)
+        return goes_on, {space.stream: rows}
+    assert heads.choice is not None
     fresh = OwnHead.fresh(
         heads.choice, registry, dim=model.dim, num_layers=model.num_layers + 1, labels=space
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from speechlite.engine.build import objective_type
 from speechlite.engine.checkpoint import save_model
 from speechlite.engine.directories import new_directory, own_directory
 from speechlite.engine.fitting import fit
-from speechlite.engine.head_files import OwnHead
+from speechlite.engine.head_files import OwnHead, fitting_head
 from speechlite.engine.objective_data import (
     NO_HEADS,
     Heads,
@@ -84,12 +84,15 @@ def is_further_process() -> bool:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) > 0
 
 
-def training_inputs(config: TrainingOptions, registry: Registry) -> list[Path]:
+def training_inputs(
+    config: TrainingOptions, registry: Registry, splits: Sequence[str] = ("train", "valid")
+) -> list[Path]:
     """Return the files and directories that training reads.
 
     Args:
         config: the options.
         registry: where the objective is looked up.
+        splits: which data must be named.
 
     Returns:
         Paths; the checkpoints that the objective reads are among them.
@@ -98,7 +101,7 @@ def training_inputs(config: TrainingOptions, registry: Registry) -> list[Path]:
         ConfigError: if no data is named.
     """
     data = config.data
-    for name in ("train", "valid"):
+    for name in splits:
         if not getattr(data, name):
             raise ConfigError(
                 f"data.{name} names no directory", remedy=f"set data.{name}=[DIRECTORY,...]"
@@ -108,7 +111,8 @@ def training_inputs(config: TrainingOptions, registry: Registry) -> list[Path]:
         stores = {Path(data.features) / path.name for path in inputs}
         inputs += [store / "features.json" for store in sorted(stores)]
     inputs += [Path(name) for name in (data.units, data.subword_model) if name is not None]
-    assert config.objective is not None
+    if config.objective is None:
+        return inputs
     named = (
         getattr(config.objective.options, n)
         for n in objective_type(config.objective, registry).reads
@@ -218,7 +222,7 @@ def train(
         module,
         directory / "candidates",
         speech["valid"],
-        head=prepared.head,
+        head=prepared.head or fitting_head(heads.own, model),
         keep=finish is None,
     )
     stopped = fit(module, directory, validate=best.validate, description=str(directory))
@@ -232,7 +236,8 @@ def train(
             _take_best(directory, best)
         else:
             finished = finish(model.eval().cpu())
-            save_model(finished, directory / "model", head=prepared.head or heads.own)
+            head = fitting_head(prepared.head or heads.own, finished)
+            save_model(finished, directory / "model", head=head)
         _write_facts(directory, module, best, splits)
         stamp.write(directory, outputs=["model", "training.json"])
         # only now: a run killed before the stamp needs them once more

@@ -131,7 +131,7 @@ class Prepared:
         kept = self._kept.get(name)
         if kept is None or kept[0] != version:
             # training may follow, and takes no tensor that inference mode made
-            with torch.inference_mode(False):
+            with torch.inference_mode(False), torch.no_grad():
                 kept = self._kept[name] = (version, make())
         made: _T = kept[1]
         return made

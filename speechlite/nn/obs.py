@@ -33,12 +33,13 @@ from speechlite.nn.obs_patterns import (
     parse_pattern,
     pattern_mask,
     prune_least,
+    row_mask,
     spread,
     tiles_of,
 )
 from speechlite.nn.obs_window import solve_window_
 
-__all__ = ["check_pattern", "pattern_mask", "prune_obs"]
+__all__ = ["check_pattern", "pattern_mask", "prune_obs", "row_mask"]
 
 _PANEL = 128
 """Columns whose share of all earlier changes is one product."""

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from speechlite.core.errors import DataError, PlanError
 
-__all__ = ["Pattern", "check_pattern", "parse_pattern", "pattern_mask", "prune_least", "spread"]
+__all__ = [
+    "Pattern",
+    "check_pattern",
+    "parse_pattern",
+    "pattern_mask",
+    "prune_least",
+    "row_mask",
+    "spread",
+]
 
 _N_OF_M = re.compile(r"([1-9]\d{0,3}):([1-9]\d{0,3})")
 _TILE = re.compile(r"([1-9]\d{0,3})x([1-9]\d{0,3})")
@@ -117,6 +125,23 @@ def pattern_mask(saliency_OK: Tensor, *, num_pruned: int | None, pattern: str) -
     num_tiles = tiles_of(num_pruned, saliency_OK.numel(), form)
     saliency_1KO = saliency_OK.T.unsqueeze(0)
     return ~prune_least(saliency_1KO, [num_tiles], form)[0].T.contiguous()
+
+
+def row_mask(saliency_OK: Tensor, *, num_pruned: int) -> Tensor:
+    """Choose the weights that stay, as many of each row as of any other.
+
+    Args:
+        saliency_OK: what the weights are worth; below 0 where one goes in any case.
+        num_pruned: how many go, of all rows together.
+
+    Returns:
+        bool (O, K), True where a weight stays; rows with more that go in any case keep fewer.
+    """
+    least_O = (saliency_OK < 0).sum(1).cpu().numpy()
+    sizes_O = np.full(len(least_O), saliency_OK.shape[1])
+    pruned_O = torch.from_numpy(spread(num_pruned, sizes_O, least_O, sizes_O))
+    places_OK = saliency_OK.argsort(dim=1, stable=True).argsort(dim=1)
+    return places_OK >= pruned_O[:, None].to(places_OK.device)
 
 
 def tiles_of(num_pruned: int | None, num_weights: int, pattern: Pattern) -> int:

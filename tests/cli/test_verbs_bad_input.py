@@ -160,7 +160,7 @@ PRETRAIN = [
     (["data.train=[{root}/no]"], 3, "is missing"),
     (["data.train=[{root}/empty]"], 3, "{root}/empty"),
     (["data.train=[{root}/data/train,{root}/data/train]"], 3, "is in two directories"),
-    (["data.min_seconds=60"], 3, "is long enough"),
+    (["data.min_seconds=60"], 3, "is of a usable length"),
     (["data.batch_seconds=0.3"], 3, "does not fit into batches"),
     (["data.batch_seconds=0"], 2, "batch_seconds=0.0, expected more than 0"),
     (["data.max_seconds=-1"], 2, "max_seconds=-1.0, expected more than 0"),

@@ -4,6 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from speechlite.compressors.binary import Binary
+from speechlite.compressors.config import BinaryConfig, Int8Config
+from speechlite.compressors.int8 import Int8
 from speechlite.compressors.magnitude import Magnitude, Parp
 from speechlite.compressors.obs import Obs, Wanda
 from speechlite.compressors.pruning_config import (
@@ -265,19 +268,17 @@ def test_layers_that_are_kept_stay_as_they_are():
     assert set(kinds.values()) == {nn.Linear}
 
 
+def _plan(name, kept):
+    return {"kept": {name: kept}, "pruned": {name: 0}, "pattern": "unstructured"}
+
+
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        ({"kept": {}}, "expected kept and pattern"),
-        ({"kept": {"encoder.layers.9.x": 3}, "pattern": "unstructured"}, "no module"),
-        (
-            {"kept": {"encoder.layers.0.attention.query": 10**6}, "pattern": "unstructured"},
-            "the plan keeps 1000000 weights",
-        ),
-        (
-            {"kept": {"encoder.layers.0.attention.query": -1}, "pattern": "unstructured"},
-            "no counts",
-        ),
+        ({"kept": {}}, "expected kept, pruned and pattern"),
+        (_plan("encoder.layers.9.x", 3), "no module"),
+        (_plan("encoder.layers.0.attention.query", 10**6), "the plan keeps 1000000 and prunes 0"),
+        (_plan("encoder.layers.0.attention.query", -1), "no counts"),
     ],
 )
 def test_foreign_plan_is_refused(plan, message):
@@ -305,3 +306,65 @@ def test_foreign_plan_is_refused(plan, message):
 def test_option_out_of_range_is_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize("first", ["obs", "magnitude"])
+@pytest.mark.parametrize("second", ["wanda", "obs", "magnitude"])
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4", "2x1"])
+def test_zeros_of_one_method_are_not_stored_by_the_next(first, second, pattern):
+    once = carried_out(ALL[first](sparsity=0.5), model_of(TRANSFORMER), [batch()])
+    outputs(once)
+    twice = carried_out(ALL[second](sparsity=0.6, pattern=pattern), once, [batch()])
+    for name, part in twice.named_modules():
+        if isinstance(part, SparseLinear):
+            before = once.get_submodule(name).weight.kept()
+            assert bool(before[part.weight.kept()].all())
+            assert bool(part.weight.values.all())
+
+
+@pytest.mark.parametrize("name", ["magnitude", "parp"])
+def test_training_under_a_compressor_leaves_earlier_zeros(name):
+    once = carried_out(ALL["magnitude"](sparsity=0.5), model_of())
+    compressor = ALL[name](sparsity=0.75)
+    prepared = compressor.prepare(once)
+    with torch.no_grad():
+        for weight in matrices(prepared).values():
+            weight.add_(1.0)
+    compressor.after_step(prepared, 1)
+    for before, after in zip(matrices(once).values(), matrices(prepared).values(), strict=True):
+        assert not bool(after[before == 0].any())
+
+
+def test_uniform_sparsity_counts_what_is_sparser_already():
+    mixed = carried_out(
+        Obs(ObsConfig(sparsity=0.6, allocation="ranked", alpha=0.3, probes=1)),
+        model_of(),
+        [batch()],
+        squares,
+    )
+    again = carried_out(Magnitude(MagnitudeConfig(sparsity=0.7)), mixed)
+    assert sparsity_of(again) == pytest.approx(0.7, abs=1e-3)
+
+
+def test_layer_without_a_gradient_has_no_sensitivity():
+    def first_state(model, heard):
+        state = model.encode(model.extract(heard), num_layers=1).layers[-1]
+        return Loss(sum=state.square().sum(), weight=torch.tensor(1.0))
+
+    compressor = Obs(ObsConfig(allocation="ranked", probes=1))
+    with pytest.raises(PlanError, match="the loss has no gradient in encoder.layers.1"):
+        compressor.calibrate(compressor.prepare(model_of()), [batch()], first_state)
+
+
+def test_codes_are_not_pruned_and_sparse_layers_get_no_codes_without_a_zero():
+    codes = carried_out(Int8(Int8Config()), model_of())
+    with pytest.raises(PlanError, match="holds codes of few bits, which cannot be pruned"):
+        Magnitude(MagnitudeConfig()).prepare(codes)
+    sparse = carried_out(Magnitude(MagnitudeConfig()), model_of())
+    with pytest.raises(PlanError, match="has sparse layers, and codes of few bits have no zeros"):
+        Binary(BinaryConfig()).prepare(sparse)
+
+
+def test_tiles_that_do_not_fit_a_group_are_refused_before_anything_is_heard():
+    with pytest.raises(PlanError, match=r"depthwise: .*; choose another compressor.pattern"):
+        Obs(ObsConfig(pattern="4x1")).prepare(model_of())

@@ -9,7 +9,7 @@ from made_runs import compress_config, evaluate_arguments, leftovers
 from safetensors.torch import load_file
 
 from speechlite.config.compose import compose
-from speechlite.core.errors import CheckpointError, ConfigError
+from speechlite.core.errors import CheckpointError, ConfigError, DataError
 from speechlite.engine.checkpoint import load_model
 from speechlite.engine.compress import compress_checkpoint
 from speechlite.engine.evaluate import evaluate
@@ -204,7 +204,7 @@ def test_finetuning_without_a_head_is_refused(saved, registry, options, tmp_path
 
 
 def test_labels_for_an_objective_without_a_head_are_refused(saved, registry, options, tmp_path):
-    with pytest.raises(ConfigError, match="data.labels=characters, which reconstruction does not"):
+    with pytest.raises(ConfigError, match="data.labels is set, and no objective uses it"):
         compress_checkpoint(
             options("objective=reconstruction", "data.labels=characters"),
             saved,
@@ -300,7 +300,7 @@ def test_own_head_of_other_characters_is_refused(tuned, registry, speech, tmp_pa
     config = evaluation(
         registry, speech, "head.layer=last", "training.own_head=true", f"task.train=[{other}]"
     )
-    with pytest.raises(ConfigError, match="the model's head knows 5 characters, the task has 6"):
+    with pytest.raises(DataError, match=r"has characters \['Q'\] that the training text lacks"):
         evaluate(config, load_model(tuned, registry), registry, own=load_head(tuned, registry))
 
 
@@ -321,3 +321,58 @@ def test_damaged_head_is_refused(tuned, registry, file, content, message):
         path.write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         load_head(tuned, registry)
+
+
+@pytest.mark.parametrize("options_of_head", ['"dim": -1', '"dim": 10000000000000'])
+def test_head_of_impossible_size_is_refused(tuned, registry, options_of_head):
+    path = tuned / "head" / "head.json"
+    path.write_text(path.read_text().replace('"dim": 8', options_of_head))
+    with pytest.raises(CheckpointError, match="gives no head"):
+        load_head(tuned, registry)
+
+
+def test_head_that_reads_other_layers_stays_behind(tuned, registry, options, tmp_path, capfd):
+    target = compress_checkpoint(
+        options("compressor=depth", "compressor.layers=2"), tuned, tmp_path / "out", registry
+    )
+    assert load_head(target, registry) is None
+    assert "stays behind: the model now has 3 of 8" in capfd.readouterr().err
+
+
+def test_training_under_another_objective_keeps_the_head(tuned, registry, options, tmp_path):
+    target = compress_checkpoint(
+        options("objective=reconstruction", "trainer.max_steps=1"), tuned, tmp_path / "o", registry
+    )
+    assert load_head(target, registry) is not None
+
+
+def test_fitting_leaves_the_models_own_head_alone(tuned, registry, options, tmp_path):
+    mixed = [*OBS, "compressor.allocation=ranked", "compressor.probes=1", "calibration.fit_steps=2"]
+    target = compress_checkpoint(
+        options(*mixed, TUNE[0], *TUNE[4:]), tuned, tmp_path / "out", registry
+    )
+    heads = [load_head(path, registry).head.state_dict() for path in (tuned, target)]
+    assert all(torch.equal(value, heads[1][name]) for name, value in heads[0].items())
+
+
+def test_another_teacher_of_sensitivities_is_noticed(saved, tuned, registry, options, tmp_path):
+    for teacher in (saved, tuned):
+        config = options(
+            *OBS, "compressor.allocation=ranked", "compressor.probes=1",
+            "objective=distillation", "objective.layers=[3]", f"objective.teacher={teacher}",
+        )  # fmt: skip
+        compress_checkpoint(config, saved, tmp_path / "out", registry)
+    stamp = json.loads((tmp_path / "out" / "stamp.json").read_text())
+    assert str(tuned) in json.dumps(stamp)
+
+
+def test_accelerator_that_calibration_does_not_know_is_refused(saved, registry, options, tmp_path):
+    with pytest.raises(ConfigError, match="trainer.accelerator=tpu, calibration knows"):
+        compress_checkpoint(
+            options(*OBS, "trainer.accelerator=tpu"), saved, tmp_path / "out", registry
+        )
+
+
+def test_head_that_nobody_uses_is_refused(saved, registry, options, tmp_path):
+    with pytest.raises(ConfigError, match="head is set, and no objective uses it"):
+        compress_checkpoint(options(*OBS, "head=ctc"), saved, tmp_path / "out", registry)

@@ -28,12 +28,12 @@ def test_split_leaves_out_what_is_too_short_and_says_so(speech, capfd):
 
 
 def test_split_where_nothing_is_long_enough_is_an_error(speech):
-    with pytest.raises(DataError, match="no utterance of .* is long enough"):
+    with pytest.raises(DataError, match="no utterance of .* is of a usable length"):
         read_split([str(speech / "dev")], GRID, min_seconds=100)
 
 
 def test_split_of_no_directory_is_an_error():
-    with pytest.raises(DataError, match=r"no utterance of \[\] is long enough"):
+    with pytest.raises(DataError, match=r"no utterance of \[\] is of a usable length"):
         read_split([], GRID)
 
 
@@ -90,3 +90,12 @@ def test_features_of_another_frontend_are_an_error(tmp_path):
     check_features(stores, {"name": "fbank", "num_mels": 8})
     with pytest.raises(DataError, match="the features were made by .* the model has"):
         check_features(stores, {"name": "fbank", "num_mels": 80})
+
+
+def test_utterances_that_must_not_be_cut_are_left_out_where_they_are_too_long(speech, capfd):
+    grid = FrameGrid(16000, 320, 400)
+    whole = read_split([str(speech / "train")], grid)
+    longest = sorted(whole.durations.values())[5]
+    split = read_split([str(speech / "train")], grid, max_seconds=longest)
+    assert max(split.durations.values()) <= longest
+    assert f"left out {len(whole.durations) - len(split.durations)} utt" in capfd.readouterr().err
