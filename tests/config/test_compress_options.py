@@ -95,4 +95,4 @@ def test_choice_is_one_also_where_it_may_be_left_out(hint, expected):
 
 
 def test_kinds_to_choose_are_in_the_order_of_the_fields():
-    assert choice_kinds(CompressConfig) == ("compressor", "objective")
+    assert choice_kinds(CompressConfig) == ("compressor", "objective", "head")
