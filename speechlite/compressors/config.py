@@ -15,6 +15,7 @@ __all__ = [
     "L0StructuredConfig",
     "MagnitudeStructuredConfig",
     "StudentConfig",
+    "check_leaves",
 ]
 
 
@@ -49,7 +50,16 @@ def _check_target_of(target_of: str) -> None:
         )
 
 
-def _check_leaves(parts: list[str], keep: list[str]) -> None:
+def check_leaves(parts: list[str], keep: list[str]) -> None:
+    """Refuse options that name no part, or what is kept by something that is no expression.
+
+    Args:
+        parts: names of modules.
+        keep: regular expressions.
+
+    Raises:
+        ConfigError: if one does not fit.
+    """
     if not parts:
         raise ConfigError(
             "parts=[], expected names of modules such as encoder.layers",
@@ -181,7 +191,7 @@ class BinaryConfig:
                 "1 to 8",
                 remedy="change compressor.weight_bits or compressor.activation_bits",
             )
-        _check_leaves(self.parts, self.keep)
+        check_leaves(self.parts, self.keep)
 
     @classmethod
     def tiny(cls) -> BinaryConfig:
@@ -203,7 +213,7 @@ class Int8Config:
     """Regular expressions: what they are found in stays in full precision."""
 
     def __post_init__(self) -> None:
-        _check_leaves(self.parts, self.keep)
+        check_leaves(self.parts, self.keep)
 
     @classmethod
     def tiny(cls) -> Int8Config:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from speechlite.compressors.allocation import allocate
 from speechlite.compressors.calibration import Heard, Stages, input_grams, stages
-from speechlite.compressors.pruning_config import ObsConfig, WandaConfig
+from speechlite.compressors.pruning_config import CalibratedConfig, ObsConfig, WandaConfig
 from speechlite.compressors.sensitivity import mean_traces
 from speechlite.compressors.unstructured import Leaf, Unstructured
 from speechlite.core.errors import ConfigError
@@ -69,9 +69,7 @@ class Obs(Unstructured):
                 first_order=options.improved_saliency,
             )
 
-        _prune_in_order(
-            model, leaves, batches, prune, options.precision, sequential=options.sequential
-        )
+        _prune_in_order(model, leaves, batches, prune, options)
 
     def _allocated(
         self,
@@ -150,9 +148,7 @@ class Wanda(Unstructured):
             kept_OK = _kept_by_row(saliency_OK, weight_GOK.flatten(0, 1), counts[name], options)
             return weight_GOK * kept_OK.view(weight_GOK.shape)
 
-        _prune_in_order(
-            model, leaves, batches, prune, options.precision, sequential=options.sequential
-        )
+        _prune_in_order(model, leaves, batches, prune, options)
 
 
 def _kept_by_row(
@@ -170,17 +166,15 @@ def _prune_in_order(
     leaves: Mapping[str, Leaf],
     batches: Iterable[Batch],
     prune: Callable[[str, Tensor, Tensor], Tensor],
-    precision: str,
-    *,
-    sequential: bool,
+    options: CalibratedConfig,
 ) -> None:
     keep = not any(name.startswith("frontend.") for name in leaves)
     heard = Heard(model, batches, keep=keep)
     order: Stages = stages(model, leaves, heard)
-    groups = order.groups if sequential else (tuple(leaves),)
+    groups = order.groups if options.sequential else (tuple(leaves),)
     for names in groups:
         group = {name: leaves[name] for name in names}
-        grams = input_grams(model, group, order, heard, precision=precision)
+        grams = input_grams(model, group, order, heard, precision=options.precision)
         for name, leaf in group.items():
             weight = leaf.weight.detach()
             gram_GKK = grams[name]

@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from speechlite.compressors.config import check_leaves
 from speechlite.core.errors import ConfigError
 
-__all__ = ["MagnitudeConfig", "ObsConfig", "ParpConfig", "PruningConfig", "WandaConfig"]
+__all__ = [
+    "CalibratedConfig",
+    "MagnitudeConfig",
+    "ObsConfig",
+    "ParpConfig",
+    "PruningConfig",
+    "WandaConfig",
+]
 
 _PATTERN = re.compile(r"unstructured|[1-9][0-9]*[:x][1-9][0-9]*")
 _ALLOCATIONS = ("uniform", "ranked", "sized")
@@ -38,28 +46,12 @@ class PruningConfig:
                 f"pattern={self.pattern!r}, expected unstructured, N:M with N below M, or RxC",
                 remedy="change compressor.pattern",
             )
-        if not self.parts:
-            raise ConfigError(
-                "parts=[], expected names of modules such as encoder.layers",
-                remedy="change compressor.parts",
-            )
-        for pattern in self.keep:
-            _check_expression(pattern)
+        check_leaves(self.parts, self.keep)
 
 
 def _is_empty(pattern: str) -> bool:
     zeros, colon, of = pattern.partition(":")
     return bool(colon) and int(zeros) >= int(of)
-
-
-def _check_expression(pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(
-            f"keep has {pattern!r}, which is no regular expression ({error})",
-            remedy="change compressor.keep",
-        ) from None
 
 
 @dataclass(frozen=True)
@@ -102,17 +94,27 @@ class ParpConfig(PruningConfig):
 
 
 @dataclass(frozen=True)
-class WandaConfig(PruningConfig):
-    """Options of ``wanda``."""
+class CalibratedConfig(PruningConfig):
+    """Options of the compressors that prune by what layers hear."""
 
     sequential: bool = True
-    """Whether a layer is pruned by inputs that have passed the pruned layers before it."""
+    """Whether a layer is pruned by inputs that have passed the pruned layers before it; else all
+    inputs are gathered in one pass."""
     precision: str = "float32"
     """In which inputs are multiplied: float32, or bfloat16 with float32 sums."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_precision(self.precision)
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigError(
+                f"precision={self.precision!r}, expected float32 or bfloat16",
+                remedy="change compressor.precision",
+            )
+
+
+@dataclass(frozen=True)
+class WandaConfig(CalibratedConfig):
+    """Options of ``wanda``."""
 
     @classmethod
     def tiny(cls) -> WandaConfig:
@@ -124,23 +126,10 @@ class WandaConfig(PruningConfig):
         return cls(sparsity=0.5)
 
 
-def _check_precision(precision: str) -> None:
-    if precision not in ("float32", "bfloat16"):
-        raise ConfigError(
-            f"precision={precision!r}, expected float32 or bfloat16",
-            remedy="change compressor.precision",
-        )
-
-
 @dataclass(frozen=True)
-class ObsConfig(PruningConfig):
+class ObsConfig(CalibratedConfig):
     """Options of ``obs``; the paper's are improved_saliency=true and allocation=ranked."""
 
-    sequential: bool = True
-    """Whether a layer is pruned by inputs that have passed the pruned layers before it; else all
-    inputs are gathered in one pass."""
-    precision: str = "float32"
-    """In which inputs are multiplied: float32, or bfloat16 with float32 sums."""
     damping: float = 0.01
     """Added to the Hessian's diagonal, as a part of its mean; above 0."""
     block: int = 32
@@ -161,7 +150,6 @@ class ObsConfig(PruningConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_precision(self.precision)
         if self.allocation not in _ALLOCATIONS:
             raise ConfigError(
                 f"allocation={self.allocation!r}, expected one of {list(_ALLOCATIONS)}",

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from speechlite.config.schema import CompressConfig
 from speechlite.core.compressor import Compressor
@@ -29,7 +28,7 @@ from speechlite.engine.objective_data import (
     speech_of,
 )
 from speechlite.engine.progress import track
-from speechlite.engine.splits import Split, frame_grid, read_split
+from speechlite.engine.splits import Split
 from speechlite.engine.training import Speech
 from speechlite.plugins.registry import Registry
 
@@ -128,12 +127,16 @@ def calibrate(
     """
     started = time.perf_counter()
     device = _device(config.trainer.accelerator)
-    objective, split = _objective_and_speech(config, prepared, registry, start, heads)
-    split = _drawn(split, config.calibration.utterances, config.trainer.seed)
-    speech = speech_of(config, prepared, split, objective, training=True)
+    splits = read_training_splits(config, prepared, registry, ("train",))
+    objective = None
+    if config.objective is not None:
+        objective = prepare_objective(config, prepared, registry, splits, start=start, heads=heads)
+    split = _drawn(splits["train"], config.calibration.utterances, config.trainer.seed)
+    labels = {} if objective is None else objective.labels
+    speech = speech_of(config, prepared, split, labels, training=True)
     prepared.to(device).eval()
     loss: _LossOf | None = None
-    if config.objective is not None:
+    if objective is not None:
         objective.objective.to(device)
         if objective.head is None or objective.head is not heads.own:
             _fit(config, objective, prepared, speech)
@@ -165,30 +168,6 @@ def _device(accelerator: str) -> torch.device:
             remedy="set trainer.accelerator=cpu",
         )
     return torch.device("cuda" if use_cuda else "cpu")
-
-
-class _NoObjective(nn.Module):
-    pass
-
-
-def _objective_and_speech(
-    config: CompressConfig,
-    prepared: SpeechModel,
-    registry: Registry,
-    start: SpeechModel | None,
-    heads: Heads,
-) -> tuple[PreparedObjective, Split]:
-    if config.objective is None:
-        split = read_split(
-            config.data.train, frame_grid(prepared.frontend), min_seconds=config.data.min_seconds
-        )
-        return PreparedObjective(_NoObjective()), split  # type: ignore[arg-type]
-    # nothing is validated
-    data = replace(config.data, valid=config.data.valid or config.data.train)
-    config = replace(config, data=data)
-    splits = read_training_splits(config, prepared, registry)
-    objective = prepare_objective(config, prepared, registry, splits, start=start, heads=heads)
-    return objective, splits["train"]
 
 
 def _drawn(split: Split, utterances: int, seed: int) -> Split:

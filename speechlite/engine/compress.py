@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -182,26 +183,18 @@ def _train(
     registry: Registry,
     stamp: Stamp,
 ) -> None:
-    choice = config.compressor
-    if choice is None or compressor is None:
-        train(
-            config,
-            source.model,
-            directory,
-            registry,
-            stamp,
-            start=source.start,
-            heads=source.heads,
-        )
-        return
+    choice, model, finish = config.compressor, source.model, None
+    if choice is not None and compressor is not None:
+        model = compressor.prepare(model)
+        finish = partial(_carried_out, choice, compressor)
     train(
         config,
-        compressor.prepare(source.model),
+        model,
         directory,
         registry,
         stamp,
         start=source.start,
         heads=source.heads,
         compressor=compressor,
-        finish=lambda trained: _carried_out(choice, compressor, trained),
+        finish=finish,
     )

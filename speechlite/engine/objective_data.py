@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -102,7 +102,10 @@ class PreparedObjective:
 
 
 def read_training_splits(
-    config: TrainingOptions, model: SpeechModel, registry: Registry
+    config: TrainingOptions,
+    model: SpeechModel,
+    registry: Registry,
+    names: Sequence[str] = ("train", "valid"),
 ) -> dict[str, Split]:
     """Read the speech to train on.
 
@@ -110,9 +113,10 @@ def read_training_splits(
         config: the options.
         model: the model, which says how long an utterance must be.
         registry: where the objective is looked up.
+        names: which of ``train`` and ``valid``.
 
     Returns:
-        The splits ``train`` and ``valid``; utterances that must not be cut are left out where they
+        The splits; utterances that must not be cut are left out where they
         are too long.
 
     Raises:
@@ -121,7 +125,7 @@ def read_training_splits(
     data, grid = config.data, frame_grid(model.frontend)
     has_text = config.objective is not None and _takes_head(config.objective, registry)
     splits = {}
-    for name in ("train", "valid"):
+    for name in names:
         splits[name] = read_split(
             getattr(data, name),
             grid,
@@ -236,7 +240,7 @@ def speech_of(
     config: TrainingOptions,
     model: SpeechModel,
     split: Split,
-    prepared: PreparedObjective,
+    labels: Mapping[str, Mapping[str, np.ndarray]],
     *,
     training: bool,
 ) -> Speech:
@@ -246,7 +250,7 @@ def speech_of(
         config: the options.
         model: the model, which says where frames are.
         split: the speech.
-        prepared: the objective, which says what labels it needs.
+        labels: int64 labels of whole utterances, by stream and utterance id.
         training: whether the order is shuffled.
 
     Returns:
@@ -266,7 +270,7 @@ def speech_of(
         grid,
         stores,
         max_seconds=data.max_seconds,
-        labels={**prepared.labels, **units},
+        labels={**labels, **units},
         frame_streams=frozenset([UNITS]),
     )
     order = BatchOrder(

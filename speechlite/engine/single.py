@@ -61,7 +61,7 @@ def evaluate_checkpoint(
             config,
             model,
             registry,
-            own=load_head(source, registry),
+            own=load_head(source, registry) if config.training.own_head else None,
             features=features,
             description=row,
         )

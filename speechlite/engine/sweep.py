@@ -221,7 +221,7 @@ class Sweep:
             job.config,
             model,
             self.registry,
-            own=load_head(source, self.registry),
+            own=load_head(source, self.registry) if job.config.training.own_head else None,
             features=usable_features(features, model.spec.frontend),
             cache=job.cache,
             description=job.label,

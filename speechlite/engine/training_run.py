@@ -207,7 +207,7 @@ def train(
     splits = read_training_splits(config, model, registry)
     prepared = prepare_objective(config, model, registry, splits, start=start, heads=heads)
     speech = {
-        name: speech_of(config, model, split, prepared, training=name == "train")
+        name: speech_of(config, model, split, prepared.labels, training=name == "train")
         for name, split in splits.items()
     }
     module = TrainingModule(

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from speechlite.core.errors import ConfigError, DataError
 
-__all__ = ["InputGram", "unfolded_inputs", "unfolded_parts"]
+__all__ = ["InputGram", "unfolded_parts"]
 
 _PANEL = 256
 """Columns of the panels whose upper block triangle is summed."""
@@ -199,40 +199,3 @@ def unfolded_parts(
             # (C, N, T) -> (G, N, C / G * T)
             taps_GNCT = taps_CNT.unflatten(0, (groups, -1)).transpose(1, 2)
             yield taps_GNCT.flatten(2)
-
-
-def unfolded_inputs(
-    inputs_BCS: Tensor,
-    lengths_B: Tensor,
-    *,
-    kernel_size: int,
-    stride: int,
-    padding: int,
-    groups: int,
-    dilation: int = 1,
-) -> Tensor:
-    """Return what a 1-d convolution multiplies its weights with; see :func:`unfolded_parts`.
-
-    Args:
-        inputs_BCS: (B, C, S) inputs of the convolution.
-        lengths_B: valid frames, int64; frames beyond count as zeros.
-        kernel_size: T.
-        stride: frames from one output to the next.
-        padding: zeros at each end.
-        groups: groups of channels.
-        dilation: frames from one tap to the next.
-
-    Returns:
-        (G, N, C / G * T), the rows of all utterances.
-    """
-    parts = unfolded_parts(
-        inputs_BCS,
-        lengths_B,
-        kernel_size=kernel_size,
-        stride=stride,
-        padding=padding,
-        groups=groups,
-        dilation=dilation,
-    )
-    empty = inputs_BCS.new_empty(groups, 0, inputs_BCS.shape[1] // groups * kernel_size)
-    return torch.cat([empty, *parts], dim=1)

@@ -68,21 +68,21 @@ class Int8Linear(nn.Module):
         Returns:
             The layer with eight-bit weights; of a sparse one those that it has.
         """
-        kept = None if isinstance(linear, nn.Linear) else linear.weight.kept()
+        sparse = linear.weight if isinstance(linear.weight, SparseWeight) else None
         result = cls(
             linear.in_features,
             linear.out_features,
             bias=linear.bias is not None,
-            nonzeros=None if isinstance(linear, nn.Linear) else linear.weight.nonzeros,
+            nonzeros=None if sparse is None else sparse.nonzeros,
         )
-        dense = linear.weight if isinstance(linear, nn.Linear) else linear.weight.dense()
+        dense = linear.weight if isinstance(linear.weight, Tensor) else linear.weight.dense()
         weight = dense.detach().float()
         result.to(weight.device)
         scale_O1 = _scale(weight)
         codes = (weight / scale_O1).round().clamp(-_HIGHEST, _HIGHEST).to(torch.int8)
         if isinstance(result.weight, SparseWeight):
-            assert kept is not None
-            result.weight.fill(codes, kept)
+            assert sparse is not None
+            result.weight.fill(codes, sparse.kept())
         else:
             result.weight.copy_(codes)
         result.scale.copy_(scale_O1[:, 0])

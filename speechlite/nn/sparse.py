@@ -86,8 +86,7 @@ class SparseWeight(nn.Module):
         """
         if torch.is_grad_enabled() and self.values.requires_grad:
             return self._scattered()
-        with torch.no_grad():
-            return self._prepared.get("dense", self._scattered, self.values, self.mask)
+        return self._prepared.get("dense", self._scattered, self.values, self.mask)
 
     def _scattered(self) -> Tensor:
         places_V = self._prepared.get("places", self._places, self.mask)

@@ -14,11 +14,7 @@ import soundfile
 
 from speechlite.config.compose import compose
 from speechlite.config.schema import Choice, CompressConfig, PretrainConfig
-from speechlite.engine.objective_data import (
-    PreparedObjective,
-    read_training_splits,
-    speech_of,
-)
+from speechlite.engine.objective_data import read_training_splits, speech_of
 from speechlite.engine.training import Speech
 from speechlite.plugins.registry import Registry
 
@@ -150,7 +146,7 @@ def compress_config(registry: Registry, data: Path, *further: str) -> CompressCo
 def training_speech(config: Any, model: Any, registry: Registry) -> Speech:
     """Return the training batches of a run whose objective has no labels of its own."""
     split = read_training_splits(config, model, registry)["train"]
-    return speech_of(config, model, split, PreparedObjective(None), training=True)
+    return speech_of(config, model, split, {}, training=True)
 
 
 def evaluate_arguments(data: Path, *further: str) -> list[str]:

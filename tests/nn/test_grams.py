@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from speechlite.core.errors import ConfigError, DataError
-from speechlite.nn.grams import InputGram, unfolded_inputs, unfolded_parts
+from speechlite.nn.grams import InputGram, unfolded_parts
+
+
+def unfolded_inputs(inputs_BCS, lengths_B, *, kernel_size, groups, **form):
+    """Return the rows of all parts."""
+    width = inputs_BCS.shape[1] // groups * kernel_size
+    parts = unfolded_parts(inputs_BCS, lengths_B, kernel_size=kernel_size, groups=groups, **form)
+    return torch.cat([inputs_BCS.new_empty(groups, 0, width), *parts], dim=1)
 
 
 @pytest.fixture
