@@ -6,28 +6,23 @@ frames, G groups, N rows, K inputs of an output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from speechlite.compressors.forwards import EnoughError, Forwards, Watch, hear
 from speechlite.compressors.unstructured import Leaf
 from speechlite.core.errors import PlanError
 from speechlite.core.model import SpeechModel
 from speechlite.core.types import Batch, Padded
-from speechlite.nn.grams import InputGram, unfolded_parts
+from speechlite.nn.grams import InputSum, unfolded_parts
 
-__all__ = ["Heard", "Stages", "input_grams", "stages"]
+__all__ = ["Heard", "Stages", "input_sums", "stages"]
 
 _CACHED_BYTES = 4e9
-
-
-class _EnoughError(Exception):
-    # ends a forward whose further layers matter to nobody
-    pass
 
 
 @dataclass(frozen=True)
@@ -35,12 +30,13 @@ class Stages:
     """Say in which order layers are executed.
 
     Args:
-        groups: names of layers: those of one of the encoder's layers together.
+        groups: names of layers to prune by the name of the module that holds them, in the order of
+            execution: those of one of the encoder's layers together.
         calls: how often a forward executes each.
         inputs: a layer that is given the same tensor, for each; itself where there is none before.
     """
 
-    groups: tuple[tuple[str, ...], ...]
+    groups: Mapping[str, tuple[str, ...]]
     calls: Mapping[str, int]
     inputs: Mapping[str, str]
 
@@ -135,7 +131,7 @@ def stages(model: SpeechModel, leaves: Mapping[str, Leaf], heard: Heard) -> Stag
         seen.append((given[0], name))
 
     for batch in heard:
-        _hear(model, batch, {leaves[name]: partial(note, name) for name in leaves})
+        hear(model, batch, {leaves[name]: partial(note, name) for name in leaves})
         break
     missing = [name for name in leaves if name not in calls]
     if missing:
@@ -146,7 +142,7 @@ def stages(model: SpeechModel, leaves: Mapping[str, Leaf], heard: Heard) -> Stag
     groups: dict[str, list[str]] = {}
     for name in calls:
         groups.setdefault(_group(name), []).append(name)
-    return Stages(tuple(tuple(names) for names in groups.values()), calls, inputs)
+    return Stages({group: tuple(names) for group, names in groups.items()}, calls, inputs)
 
 
 def _group(name: str) -> str:
@@ -156,25 +152,25 @@ def _group(name: str) -> str:
     return ".".join(parts[: numbers[0] + 1]) if numbers else name
 
 
-def input_grams(
-    model: SpeechModel,
+def input_sums(
     leaves: Mapping[str, Leaf],
     order: Stages,
     heard: Heard,
+    empty: Callable[[Leaf], InputSum],
     *,
-    precision: str,
+    forwards: Forwards | None = None,
 ) -> dict[str, Tensor]:
-    """Sum the products of each layer's inputs over calibration data.
+    """Sum over calibration data what a method wants to know of each layer's inputs.
 
     Args:
-        model: the model, in eval mode.
         leaves: the layers to watch, by name.
         order: what ``stages`` returned for these layers and perhaps others.
         heard: calibration data.
-        precision: float32, or bfloat16 with float32 sums.
+        empty: makes the sum of a layer before its first input.
+        forwards: where these layers belong to the next of its layers; None executes whole models.
 
     Returns:
-        Sums (G, K, K) by name, on the model's device; layers with the same input share a tensor.
+        Totals of the sums by name; layers with the same input share a tensor.
     """
     # a layer that stands for another watches in its place where that is not asked for
     sources = {name: order.inputs[name] for name in leaves}
@@ -183,41 +179,28 @@ def input_grams(
         if sources[name] not in watched:
             sources[name] = name
             watched[name] = leaves[name]
-    grams = {name: _empty_gram(leaf, precision) for name, leaf in watched.items()}
+    sums = {name: empty(leaf) for name, leaf in watched.items()}
     left = [0]
 
     def take(name: str, leaf: nn.Module, given: tuple[Tensor, ...]) -> None:
         assert isinstance(leaf, (nn.Linear, nn.Conv1d))
         for rows_GNK in _rows(leaf, given[0].detach()):
-            grams[name].add(rows_GNK)
+            sums[name].add(rows_GNK)
         left[0] -= 1
         if not left[0]:
-            raise _EnoughError
+            raise EnoughError
 
-    for batch in heard:
+    watchers: dict[nn.Module, Watch] = {leaf: partial(take, name) for name, leaf in watched.items()}
+    for number, batch in enumerate(heard):
         left[0] = sum(order.calls[name] for name in watched)
-        _hear(model, batch, {leaf: partial(take, name) for name, leaf in watched.items()})
-    found = {name: gram.gram() for name, gram in grams.items()}
-    return {name: found[sources[name]] for name in leaves}
-
-
-def _hear(model: SpeechModel, batch: Batch, watchers: Mapping[nn.Module, Any]) -> None:
-    device = next(model.parameters()).device
-    handles = [leaf.register_forward_pre_hook(watch) for leaf, watch in watchers.items()]
-    try:
-        with torch.no_grad():
-            model.encode(model.extract(batch.to(device)))
-    except _EnoughError:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _empty_gram(leaf: Leaf, precision: str) -> InputGram:
-    groups = leaf.groups if isinstance(leaf, nn.Conv1d) else 1
-    width = leaf.weight[0].numel()
-    return InputGram(groups, width, device=leaf.weight.device, precision=precision)
+        if forwards is None:
+            hear(heard.model, batch, watchers)
+            continue
+        if not number:
+            forwards.advance(batch)
+        forwards.hear(number, batch, watchers)
+    totals = {name: total.total() for name, total in sums.items()}
+    return {name: totals[sources[name]] for name in leaves}
 
 
 def _rows(leaf: Leaf, inputs: Tensor) -> Iterator[Tensor]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechlite.compressors.allocation import allocate
-from speechlite.compressors.calibration import Heard, Stages, input_grams, stages
-from speechlite.compressors.pruning_config import CalibratedConfig, ObsConfig, WandaConfig
+from speechlite.compressors.calibration import Heard, input_sums, stages
+from speechlite.compressors.forwards import Forwards
+from speechlite.compressors.pruning_config import ObsConfig, WandaConfig
 from speechlite.compressors.sensitivity import mean_traces
 from speechlite.compressors.unstructured import Leaf, Unstructured
 from speechlite.core.errors import ConfigError
 from speechlite.core.model import SpeechModel
 from speechlite.core.types import Batch, Loss
+from speechlite.nn.grams import InputGram, InputPower, InputSum
 from speechlite.nn.obs import pattern_mask, prune_obs, row_mask
 
 __all__ = ["Obs", "Wanda"]
@@ -58,6 +60,10 @@ class Obs(Unstructured):
         options, leaves = self.options, self.leaves(model)
         counts = self.decided = self._allocated(model, leaves, batches, loss)
 
+        def empty(leaf: Leaf) -> InputGram:
+            device, precision = leaf.weight.device, options.precision
+            return InputGram(*_inputs_of(leaf), device=device, precision=precision)
+
         def prune(name: str, weight_GOK: Tensor, gram_GKK: Tensor) -> Tensor:
             return prune_obs(
                 weight_GOK,
@@ -69,7 +75,7 @@ class Obs(Unstructured):
                 first_order=options.improved_saliency,
             )
 
-        _prune_in_order(model, leaves, batches, prune, options)
+        _prune_in_order(model, leaves, batches, empty, prune, sequential=options.sequential)
 
     def _allocated(
         self,
@@ -142,13 +148,15 @@ class Wanda(Unstructured):
         options, leaves = self.options, self.leaves(model)
         counts = self.decided = self.counts(leaves)
 
-        def prune(name: str, weight_GOK: Tensor, gram_GKK: Tensor) -> Tensor:
-            norms_G1K = gram_GKK.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()[:, None]
-            saliency_OK = (weight_GOK.abs() * norms_G1K).flatten(0, 1)
+        def empty(leaf: Leaf) -> InputPower:
+            return InputPower(*_inputs_of(leaf), device=leaf.weight.device)
+
+        def prune(name: str, weight_GOK: Tensor, power_GK: Tensor) -> Tensor:
+            saliency_OK = (weight_GOK.abs() * power_GK.sqrt()[:, None]).flatten(0, 1)
             kept_OK = _kept_by_row(saliency_OK, weight_GOK.flatten(0, 1), counts[name], options)
             return weight_GOK * kept_OK.view(weight_GOK.shape)
 
-        _prune_in_order(model, leaves, batches, prune, options)
+        _prune_in_order(model, leaves, batches, empty, prune, sequential=options.sequential)
 
 
 def _kept_by_row(
@@ -165,19 +173,25 @@ def _prune_in_order(
     model: SpeechModel,
     leaves: Mapping[str, Leaf],
     batches: Iterable[Batch],
+    empty: Callable[[Leaf], InputSum],
     prune: Callable[[str, Tensor, Tensor], Tensor],
-    options: CalibratedConfig,
+    *,
+    sequential: bool,
 ) -> None:
     keep = not any(name.startswith("frontend.") for name in leaves)
     heard = Heard(model, batches, keep=keep)
-    order: Stages = stages(model, leaves, heard)
-    groups = order.groups if options.sequential else (tuple(leaves),)
-    for names in groups:
+    order = stages(model, leaves, heard)
+    forwards = Forwards(model, list(order.groups)) if sequential else None
+    for names in order.groups.values() if sequential else (tuple(leaves),):
         group = {name: leaves[name] for name in names}
-        grams = input_grams(model, group, order, heard, precision=options.precision)
+        sums = input_sums(group, order, heard, empty, forwards=forwards)
         for name, leaf in group.items():
             weight = leaf.weight.detach()
-            gram_GKK = grams[name]
-            weight_GOK = weight.flatten(1).unflatten(0, (len(gram_GKK), -1))
+            weight_GOK = weight.flatten(1).unflatten(0, (len(sums[name]), -1))
             with torch.no_grad():
-                leaf.weight.copy_(prune(name, weight_GOK, gram_GKK).reshape(weight.shape))
+                leaf.weight.copy_(prune(name, weight_GOK, sums[name]).reshape(weight.shape))
+
+
+def _inputs_of(leaf: Leaf) -> tuple[int, int]:
+    # groups, and inputs of each
+    return leaf.groups if isinstance(leaf, nn.Conv1d) else 1, leaf.weight[0].numel()

@@ -100,16 +100,6 @@ class CalibratedConfig(PruningConfig):
     sequential: bool = True
     """Whether a layer is pruned by inputs that have passed the pruned layers before it; else all
     inputs are gathered in one pass."""
-    precision: str = "float32"
-    """In which inputs are multiplied: float32, or bfloat16 with float32 sums."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.precision not in ("float32", "bfloat16"):
-            raise ConfigError(
-                f"precision={self.precision!r}, expected float32 or bfloat16",
-                remedy="change compressor.precision",
-            )
 
 
 @dataclass(frozen=True)
@@ -130,6 +120,8 @@ class WandaConfig(CalibratedConfig):
 class ObsConfig(CalibratedConfig):
     """Options of ``obs``; the paper's are improved_saliency=true and allocation=ranked."""
 
+    precision: str = "float32"
+    """In which inputs are multiplied: float32, or bfloat16 with float32 sums."""
     damping: float = 0.01
     """Added to the Hessian's diagonal, as a part of its mean; above 0."""
     block: int = 32
@@ -150,6 +142,11 @@ class ObsConfig(CalibratedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigError(
+                f"precision={self.precision!r}, expected float32 or bfloat16",
+                remedy="change compressor.precision",
+            )
         if self.allocation not in _ALLOCATIONS:
             raise ConfigError(
                 f"allocation={self.allocation!r}, expected one of {list(_ALLOCATIONS)}",

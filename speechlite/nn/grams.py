@@ -1,4 +1,4 @@
-"""Gram matrices of layers' inputs: sums of x x^T over frames, in bounded memory.
+"""Second moments of layers' inputs: sums of x x^T or of x^2 over frames, in bounded memory.
 
 Shapes: B batch, C channels, S frames, T taps of a kernel, G groups (1 for a linear layer), N rows,
 K inputs of a group, P inputs of a panel.
@@ -7,6 +7,7 @@ K inputs of a group, P inputs of a panel.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch.nn import functional
 
 from speechlite.core.errors import ConfigError, DataError
 
-__all__ = ["InputGram", "unfolded_parts"]
+__all__ = ["InputGram", "InputPower", "InputSum", "unfolded_parts"]
 
 _PANEL = 256
 """Columns of the panels whose upper block triangle is summed."""
@@ -23,6 +24,54 @@ _BUFFER_VALUES = 2**23
 """Values that wait at most, so that a product has many rows."""
 _PART_VALUES = 2**24
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class InputSum(Protocol):
+    """Sum something over rows of inputs that come in pieces."""
+
+    def add(self, inputs_GNK: Tensor) -> None:
+        """Add rows.
+
+        Args:
+            inputs_GNK: (G, N, K) floating point, any N.
+        """
+
+    def total(self) -> Tensor:
+        """Return the sum so far.
+
+        Returns:
+            A tensor of G groups.
+        """
+
+
+class InputPower:
+    """Sum the squares of each input over rows that come in pieces.
+
+    Args:
+        groups: G.
+        width: K.
+        device: where the rows come from and the sum stays.
+    """
+
+    def __init__(self, groups: int, width: int, *, device: torch.device | str) -> None:
+        self._squares_GK = torch.zeros(groups, width, device=device)
+
+    @torch.no_grad()
+    def add(self, inputs_GNK: Tensor) -> None:
+        """Add rows; padding must not be among them.
+
+        Args:
+            inputs_GNK: (G, N, K) floating point, any N.
+        """
+        self._squares_GK += inputs_GNK.float().square().sum(1)
+
+    def total(self) -> Tensor:
+        """Return the sum so far.
+
+        Returns:
+            float32 (G, K): the diagonals of Gram matrices.
+        """
+        return self._squares_GK.clone()
 
 
 class InputGram:
@@ -99,7 +148,7 @@ class InputGram:
                 self._flush()
 
     @torch.no_grad()
-    def gram(self) -> Tensor:
+    def total(self) -> Tensor:
         """Return the sum so far.
 
         Returns:

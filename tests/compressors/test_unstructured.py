@@ -295,7 +295,7 @@ def test_foreign_plan_is_refused(plan, message):
         (lambda: MagnitudeConfig(parts=[]), "parts="),
         (lambda: MagnitudeConfig(keep=["("]), "no regular expression"),
         (lambda: ParpConfig(every_steps=0), "every_steps=0"),
-        (lambda: WandaConfig(precision="int8"), "precision='int8'"),
+        (lambda: ObsConfig(precision="int8"), "precision='int8'"),
         (lambda: ObsConfig(allocation="even"), "allocation='even'"),
         (lambda: ObsConfig(allocation="sized", sparsity=0.95), "alpha=0.1 about sparsity=0.95"),
         (lambda: ObsConfig(allocation="sized", pattern="2:4"), "fixes the sparsity"),

@@ -38,7 +38,8 @@ def test_gram_when_rows_come_in_pieces_then_it_is_the_sum_over_all(
     for piece_GNK in inputs_GNK.split(pieces, dim=1):
         gram.add(piece_GNK)
     expected_GKK = _exact(inputs_GNK)
-    assert torch.allclose(gram.gram().double(), expected_GKK, atol=1e-5 * expected_GKK.max().item())
+    total_GKK = gram.total().double()
+    assert torch.allclose(total_GKK, expected_GKK, atol=1e-5 * expected_GKK.max().item())
     assert gram.rows == sum(pieces)
 
 
@@ -46,7 +47,7 @@ def test_gram_when_rows_come_in_pieces_then_it_is_the_sum_over_all(
 def test_gram_when_taken_then_it_is_symmetric_float32(generator, precision):
     gram = InputGram(2, 300, device="cpu", precision=precision)
     gram.add(torch.randn(2, 40, 300, generator=generator))
-    gram_GKK = gram.gram()
+    gram_GKK = gram.total()
     assert gram_GKK.dtype == torch.float32
     assert torch.equal(gram_GKK, gram_GKK.mT)
 
@@ -55,9 +56,9 @@ def test_gram_when_taken_between_rows_then_later_rows_still_count(generator):
     inputs_GNK = torch.randn(1, 50, 4, generator=generator)
     gram = InputGram(1, 4, device="cpu")
     gram.add(inputs_GNK[:, :20])
-    assert torch.allclose(gram.gram().double(), _exact(inputs_GNK[:, :20]), atol=1e-4)
+    assert torch.allclose(gram.total().double(), _exact(inputs_GNK[:, :20]), atol=1e-4)
     gram.add(inputs_GNK[:, 20:])
-    assert torch.allclose(gram.gram().double(), _exact(inputs_GNK), atol=1e-4)
+    assert torch.allclose(gram.total().double(), _exact(inputs_GNK), atol=1e-4)
 
 
 def test_gram_when_bfloat16_then_it_is_near_the_exact_one(generator):
@@ -65,7 +66,7 @@ def test_gram_when_bfloat16_then_it_is_near_the_exact_one(generator):
     gram = InputGram(1, 64, device="cpu", precision="bfloat16")
     gram.add(inputs_GNK)
     expected_GKK = _exact(inputs_GNK)
-    error = (gram.gram() - expected_GKK).norm() / expected_GKK.norm()
+    error = (gram.total() - expected_GKK).norm() / expected_GKK.norm()
     # half a unit in the last of 8 bits
     assert error < 2**-9
 
@@ -78,13 +79,13 @@ def test_gram_when_bfloat16_rows_are_far_from_zero_then_their_spread_is_still_ex
     gram = InputGram(groups, width, device="cpu", precision="bfloat16")
     for piece_GNK in inputs_GNK.split(400, dim=1):
         gram.add(piece_GNK)
-    error = (gram.gram() - _exact(inputs_GNK)).norm(dim=(1, 2))
+    error = (gram.total() - _exact(inputs_GNK)).norm(dim=(1, 2))
     centred_GNK = inputs_GNK - inputs_GNK.mean(1, keepdim=True)
     assert (error < 0.01 * _exact(centred_GNK).norm(dim=(1, 2))).all()
 
 
 def test_gram_when_no_row_came_then_it_is_zero():
-    assert not InputGram(2, 3, device="cpu").gram().any()
+    assert not InputGram(2, 3, device="cpu").total().any()
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def _summers(
         gram = InputGram(1, width, device="cpu", precision=precision)
         for chunk_NK in chunks:
             gram.add(chunk_NK[None])
-        return gram.gram()[0]
+        return gram.total()[0]
 
     def peer() -> Tensor:
         sum_KK = torch.zeros(width, width)
