@@ -16,6 +16,7 @@ from speechlite.nn.attention import RelativeSelfAttention, SelfAttention, attend
 from speechlite.nn.convolution import ConformerConvolution
 from speechlite.nn.dropout import Dropout
 from speechlite.nn.feedforward import FeedForward
+from speechlite.nn.frames_convolution import convolve
 from speechlite.nn.lengths import padding_mask, zero_beyond
 from speechlite.nn.positional import ConvolutionalPositions, placed, relative_positions
 from speechlite.nn.stack import build_layers, checked_depth, layer_groups, run_layers
@@ -115,7 +116,7 @@ class _Reduction(nn.Module):
         self.pointwise = nn.Linear(dim, dim)
 
     def forward(self, frames_BSD: Tensor) -> Tensor:
-        reduced_BRD: Tensor = self.pointwise(self.depthwise(frames_BSD.mT).mT)
+        reduced_BRD: Tensor = self.pointwise(convolve(self.depthwise, frames_BSD.mT).mT)
         return reduced_BRD
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechlite.nn.frames_convolution import convolve
 from speechlite.nn.lengths import zero_beyond
 from speechlite.nn.normalization import MaskedBatchNorm
 
@@ -55,6 +56,6 @@ class ConformerConvolution(nn.Module):
             functional.glu(expanded_BSE) if self.is_gated else functional.silu(expanded_BSE)
         )
         # (B, S, C) -> (B, C, S) and back
-        convolved_BSC = self.depthwise(zero_beyond(active_BSC, valid_BS).mT).mT
+        convolved_BSC = convolve(self.depthwise, zero_beyond(active_BSC, valid_BS).mT).mT
         normed_BSC = self.norm(zero_beyond(convolved_BSC, valid_BS), valid_BS)
         return self.contract(functional.silu(normed_BSC))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechlite.nn.inference import is_cpu_inference
+from speechlite.nn.frames_convolution import convolve_frames
 from speechlite.nn.lengths import zero_beyond
 
 __all__ = ["ConvolutionalPositions", "absolute_positions", "placed", "relative_positions"]
@@ -92,26 +92,19 @@ class ConvolutionalPositions(nn.Module):
         # no norm(): it is slow where the last axis stays
         norm_11K = self.direction.square().sum((0, 1), keepdim=True).sqrt()
         weight = self.direction * (self.gain / norm_11K)
-        # an even kernel gives one frame too many
-        convolved_BDS = self._convolve(frames_BSD.mT, weight)[..., : frames_BSD.shape[1]]
-        return functional.gelu(convolved_BDS).mT
-
-    def _convolve(self, channels_BDS: Tensor, weight: Tensor) -> Tensor:
-        padding = self.kernel_size // 2
-        # what would be gained below is lost where most of the kernel lies on padding
-        if not is_cpu_inference(channels_BDS) or channels_BDS.shape[2] <= self.kernel_size:
-            return functional.conv1d(
-                channels_BDS, weight, self.bias, padding=padding, groups=self.groups
-            )
-        # conv1d would first put the frames of each channel together
-        convolved_BD1S = functional.conv2d(
-            channels_BDS[:, :, None],
-            weight[:, :, None],
+        convolved_BDS = convolve_frames(
+            frames_BSD.mT,
+            weight,
             self.bias,
-            padding=(0, padding),
+            padding=self.kernel_size // 2,
             groups=self.groups,
         )
-        return convolved_BD1S[:, :, 0]
+        return _activated(convolved_BDS, frames_BSD)
+
+
+def _activated(convolved_BDS: Tensor, frames_BSD: Tensor) -> Tensor:
+    # an even kernel gives one frame too many
+    return functional.gelu(convolved_BDS[..., : frames_BSD.shape[1]]).mT
 
 
 def placed(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechlite.nn.frames_convolution import convolve_frames
 from speechlite.nn.inference import Prepared, has_kernels, is_faster, version_of
 from speechlite.nn.sparse_product import SparseMatrix, kernel_name, sparse_linear
 
@@ -206,14 +207,14 @@ class SparseConv1d(nn.Module):
         Returns:
             (B, out_channels, frames).
         """
-        return functional.conv1d(
+        return convolve_frames(
             values_BCS,
             self.weight.dense(),
             self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
         )
 
 

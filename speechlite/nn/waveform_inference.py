@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speechlite.nn.frames_convolution import convolve_frames
 from speechlite.nn.inference import is_cpu_inference
 from speechlite.nn.normalization import MaskedInstanceNorm, SelectiveLayerNorm
 
@@ -77,7 +78,7 @@ def run_in_chunks(
         channels_BCS = _product(weight_BCK, windows_BKS, bias_BC1, frames_apart=frames_apart)
         channels_BCS = _finish_(first, channels_BCS)
         for layer in layers[1:]:
-            convolve = _convolve_frames if frames_apart else functional.conv1d
+            convolve = convolve_frames if frames_apart else functional.conv1d
             channels_BCS = convolve(
                 channels_BCS,
                 layer.convolution.weight,
@@ -145,14 +146,6 @@ def _product(
     if frames_apart:
         return torch.baddbmm(bias_BC1.mT, windows_BKS.mT, weight_BCK.mT).mT
     return torch.baddbmm(bias_BC1, weight_BCK, windows_BKS)
-
-
-def _convolve_frames(
-    channels_BCS: Tensor, weight_CCK: Tensor, bias_C: Tensor | None, *, stride: int
-) -> Tensor:
-    # conv1d would first put the frames of each channel together
-    channels_BC1S, weight_CC1K = channels_BCS[:, :, None], weight_CCK[:, :, None]
-    return functional.conv2d(channels_BC1S, weight_CC1K, bias_C, stride=(1, stride))[:, :, 0]
 
 
 def _finish_(layer: WaveformLayer, channels_BCS: Tensor) -> Tensor:
