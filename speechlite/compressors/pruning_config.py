@@ -35,7 +35,16 @@ class PruningConfig:
     keep: list[str] = field(default_factory=list)
     """Regular expressions: what they are found in is not pruned."""
 
+    values: str = "float32"
+    """How the values that are left are stored: float32; or float16, rounded to half the bytes, as
+    the last step of a chain, since no training changes them."""
+
     def __post_init__(self) -> None:
+        if self.values not in ("float32", "float16"):
+            raise ConfigError(
+                f"values={self.values!r}, expected float32 or float16",
+                remedy="change compressor.values",
+            )
         if not 0 < self.sparsity < 1:
             raise ConfigError(
                 f"sparsity={self.sparsity}, expected a number between 0 and 1",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from speechlite.core.compressor import Compressor
 from speechlite.core.errors import PlanError
 from speechlite.core.model import SpeechModel
 from speechlite.nn.obs import check_pattern, pattern_mask
+from speechlite.nn.positional import ConvolutionalPositions
 from speechlite.nn.sparse import SparseConv1d, SparseLinear, dense_of, sparse_of
 
 __all__ = ["Leaf", "Unstructured", "smallest_pruned"]
@@ -22,6 +23,7 @@ __all__ = ["Leaf", "Unstructured", "smallest_pruned"]
 Leaf = nn.Linear | nn.Conv1d
 """A layer that can be pruned."""
 _SPARSE = (SparseLinear, SparseConv1d)
+_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 class Unstructured(Compressor):
@@ -52,9 +54,14 @@ class Unstructured(Compressor):
         Raises:
             PlanError: if there is nothing to prune.
         """
-        sparse = find_leaves(model, _SPARSE, parts=self.config.parts, keep=self.config.keep)
+        where = {"parts": self.config.parts, "keep": self.config.keep}
+        sparse = find_leaves(model, _SPARSE, **where)
+        normed = find_leaves(model, (ConvolutionalPositions,), **where)
         prepared = with_leaves(
-            model, list(sparse), dict.fromkeys(_SPARSE, lambda leaf, _: dense_of(leaf))
+            model,
+            [*sparse, *normed],
+            dict.fromkeys(_SPARSE, lambda leaf, _: dense_of(leaf))
+            | {ConvolutionalPositions: lambda leaf, _: leaf.folded()},
         )
         leaves = self.leaves(prepared)
         self.counts(leaves)
@@ -82,7 +89,8 @@ class Unstructured(Compressor):
 
         Returns:
             The ``pattern``, and by the names of layers how many weights it has ``pruned`` and how
-            many are ``kept``: fewer than the others where zeros stood beside the pattern.
+            many are ``kept``: fewer than the others where zeros stood beside the pattern; the type
+            of their ``values`` where it is not float32.
 
         Raises:
             PlanError: if there is nothing to prune.
@@ -95,7 +103,8 @@ class Unstructured(Compressor):
             )
             for name, leaf in leaves.items()
         }
-        return {"pattern": pattern, "pruned": counts, "kept": kept}
+        plan: dict[str, Any] = {"pattern": pattern, "pruned": counts, "kept": kept}
+        return plan if self.config.values == "float32" else plan | {"values": self.config.values}
 
     def restructure(self, model: SpeechModel, plan: Mapping[str, Any]) -> SpeechModel:
         """Keep the largest weights of the layers that a plan names.
@@ -111,6 +120,7 @@ class Unstructured(Compressor):
             PlanError: if the plan does not fit the model.
         """
         kept, pruned, pattern = _checked(plan)
+        dtype = _DTYPES[plan.get("values", "float32")]
 
         def make(leaf: nn.Module, name: str) -> nn.Module:
             dense = dense_of(leaf) if isinstance(leaf, _SPARSE) else leaf
@@ -123,10 +133,10 @@ class Unstructured(Compressor):
                 )
             left = smallest_pruned(dense.weight, pruned[name], pattern) * dense.weight.detach()
             surplus = dense.weight.numel() - kept[name]
-            return sparse_of(dense, smallest_pruned(left, surplus, "unstructured"))
+            return sparse_of(dense, smallest_pruned(left, surplus, "unstructured"), dtype=dtype)
 
         kinds = (nn.Linear, nn.Conv1d, *_SPARSE)
-        return with_leaves(model, list(kept), dict.fromkeys(kinds, make))
+        return with_leaves(_folded(model, kept), list(kept), dict.fromkeys(kinds, make))
 
     def leaves(self, model: SpeechModel) -> dict[str, Leaf]:
         """Return the layers to prune.
@@ -201,6 +211,17 @@ class Unstructured(Compressor):
         return {name: count // tile * tile for name, count in counts.items()}
 
 
+def _folded(model: SpeechModel, names: Iterable[str]) -> SpeechModel:
+    # a plan names the convolution within folded positions
+    above = {name.rpartition(".")[0] for name in names}
+    normed = [
+        name
+        for name, part in model.named_modules()
+        if name in above and isinstance(part, ConvolutionalPositions)
+    ]
+    return with_leaves(model, normed, {ConvolutionalPositions: lambda leaf, _: leaf.folded()})
+
+
 def smallest_pruned(weight: Tensor, count: int, pattern: str) -> Tensor:
     """Return which weights stay when the smallest ones go.
 
@@ -228,7 +249,7 @@ def _is_plain(leaf: Leaf) -> bool:
 def _refuse_codes(model: SpeechModel, parts: Sequence[str]) -> None:
     for name, part in model.named_modules():
         inside = any(name == one or name.startswith(f"{one}.") for one in parts)
-        if inside and hasattr(part, "stands_for"):
+        if inside and hasattr(part, "stands_for") and not isinstance(part, _SPARSE):
             raise PlanError(
                 f"{name} holds codes of few bits, which cannot be pruned",
                 remedy="prune first, then quantise; or name other compressor.parts",
@@ -238,7 +259,8 @@ def _refuse_codes(model: SpeechModel, parts: Sequence[str]) -> None:
 def _checked(plan: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int], str]:
     kept, pruned, pattern = (plan.get(name) for name in ("kept", "pruned", "pattern"))
     are_counts = isinstance(kept, dict) and isinstance(pruned, dict) and bool(kept)
-    if set(plan) != {"kept", "pruned", "pattern"} or not (are_counts and isinstance(pattern, str)):
+    fits = are_counts and isinstance(pattern, str) and plan.get("values", "float32") in _DTYPES
+    if set(plan) - {"values"} != {"kept", "pruned", "pattern"} or not fits:
         raise PlanError(
             f"the plan has {sorted(plan)}, expected kept, pruned and pattern",
             remedy="use the plan that speechlite compress wrote",

@@ -11,10 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speechlite.nn.frames_convolution import convolve_frames
+from speechlite.nn.frames_convolution import convolve, convolve_frames
 from speechlite.nn.lengths import zero_beyond
 
-__all__ = ["ConvolutionalPositions", "absolute_positions", "placed", "relative_positions"]
+__all__ = [
+    "ConvolutionalPositions",
+    "FoldedPositions",
+    "absolute_positions",
+    "placed",
+    "relative_positions",
+]
 
 
 def _sinusoids(positions_P: Tensor, dim: int) -> Tensor:
@@ -89,17 +95,79 @@ class ConvolutionalPositions(nn.Module):
         Returns:
             (B, S, D).
         """
-        # no norm(): it is slow where the last axis stays
-        norm_11K = self.direction.square().sum((0, 1), keepdim=True).sqrt()
-        weight = self.direction * (self.gain / norm_11K)
         convolved_BDS = convolve_frames(
             frames_BSD.mT,
-            weight,
+            self._weight(),
             self.bias,
             padding=self.kernel_size // 2,
             groups=self.groups,
         )
         return _activated(convolved_BDS, frames_BSD)
+
+    def folded(self) -> FoldedPositions:
+        """Return the same with the norm in the weights.
+
+        Returns:
+            A copy around a stock convolution.
+        """
+        dim = len(self.bias)
+        convolution = nn.Conv1d(
+            dim, dim, self.kernel_size, padding=self.kernel_size // 2, groups=self.groups
+        ).to(self.bias)
+        with torch.no_grad():
+            convolution.weight.copy_(self._weight())
+            convolution.bias.copy_(self.bias)  # type: ignore[union-attr]
+        return FoldedPositions(convolution)
+
+    def _weight(self) -> Tensor:
+        # no norm(): it is slow where the last axis stays
+        norm_11K = self.direction.square().sum((0, 1), keepdim=True).sqrt()
+        return self.direction * (self.gain / norm_11K)
+
+
+class FoldedPositions(nn.Module):
+    """Convolutional positions without the norm of weights, so that single weights may go.
+
+    Args:
+        convolution: a convolution of D channels whose padding is half of its kernel.
+    """
+
+    def __init__(self, convolution: nn.Module) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, frames_BSD: Tensor) -> Tensor:
+        """Return what is to be added to the frames.
+
+        Args:
+            frames_BSD: zero beyond the lengths.
+
+        Returns:
+            (B, S, D).
+        """
+        return _activated(convolve(self.convolution, frames_BSD.mT), frames_BSD)
+
+    def normed(self) -> ConvolutionalPositions:
+        """Return the same with a norm of weights, as other programs have it.
+
+        Returns:
+            A copy; the convolution must be a stock one.
+        """
+        convolution = self.convolution
+        assert isinstance(convolution, nn.Conv1d)
+        made = ConvolutionalPositions(
+            convolution.out_channels,
+            kernel_size=convolution.kernel_size[0],
+            groups=convolution.groups,
+        ).to(convolution.weight)
+        with torch.no_grad():
+            norm_11K = convolution.weight.norm(dim=(0, 1), keepdim=True)
+            # a direction of no length would give no weight at all
+            made.direction.copy_(torch.where(norm_11K > 0, convolution.weight, 1.0))
+            made.gain.copy_(norm_11K)
+            if convolution.bias is not None:
+                made.bias.copy_(convolution.bias)
+        return made
 
 
 def _activated(convolved_BDS: Tensor, frames_BSD: Tensor) -> Tensor:

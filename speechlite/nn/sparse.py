@@ -31,7 +31,7 @@ class SparseWeight(nn.Module):
     Args:
         shape: shape of the whole tensor.
         nonzeros: number of values kept.
-        dtype: of the values; floating-point ones train, integers are fixed.
+        dtype: of the values; those of 32 bits train, others are fixed.
     """
 
     mask: Tensor
@@ -46,11 +46,16 @@ class SparseWeight(nn.Module):
         # bit k % 8 of byte k // 8 stands for place k of the flat tensor
         self.register_buffer("mask", torch.zeros(-(-self.shape.numel() // 8), dtype=torch.uint8))
         values = torch.zeros(nonzeros, dtype=dtype)
-        if dtype.is_floating_point:
+        if dtype == torch.float32:
             self.values = nn.Parameter(values)
         else:
             self.register_buffer("values", values)
         self._prepared = Prepared()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether no training changes the values."""
+        return not isinstance(self.values, nn.Parameter)
 
     @property
     def zeros(self) -> int:
@@ -79,20 +84,25 @@ class SparseWeight(nn.Module):
         """
         return self._bits().bool().view(self.shape)
 
-    def dense(self) -> Tensor:
+    def dense(self, dtype: torch.dtype | None = None) -> Tensor:
         """Return the whole tensor, with a gradient to the values where one is asked for.
 
-        Returns:
-            A tensor of the values' type.
-        """
-        if torch.is_grad_enabled() and self.values.requires_grad:
-            return self._scattered()
-        return self._prepared.get("dense", self._scattered, self.values, self.mask)
+        Args:
+            dtype: the type to return; None for the values' own.
 
-    def _scattered(self) -> Tensor:
-        places_V = self._prepared.get("places", self._places, self.mask)
-        empty = self.values.new_zeros(self.shape.numel())
-        return empty.scatter(0, places_V, self.values).view(self.shape)
+        Returns:
+            A tensor of this shape.
+        """
+        dtype = dtype or self.values.dtype
+
+        def whole() -> Tensor:
+            places_V = self._prepared.get("places", self._places, self.mask)
+            empty = torch.zeros(self.shape.numel(), dtype=dtype, device=self.values.device)
+            return empty.scatter(0, places_V, self.values.to(dtype)).view(self.shape)
+
+        if torch.is_grad_enabled() and self.values.requires_grad:
+            return whole()
+        return self._prepared.get(f"dense {dtype}", whole, self.values, self.mask)
 
     def _places(self) -> Tensor:
         return self._bits().nonzero()[:, 0]
@@ -102,7 +112,20 @@ class SparseWeight(nn.Module):
         return (self.mask[:, None] & worth_8).flatten()[: self.shape.numel()]
 
 
-class SparseLinear(nn.Module):
+class _SparseLayer(nn.Module):
+    """What costs ask of a layer over sparse weights."""
+
+    weight: SparseWeight
+    bits = 16
+    """Bits of a fixed value."""
+
+    @property
+    def stands_for(self) -> int:
+        """Number of weights that are no parameters."""
+        return self.weight.nonzeros if self.weight.is_fixed else 0
+
+
+class SparseLinear(_SparseLayer):
     """A linear layer over sparse weights.
 
     Args:
@@ -110,21 +133,28 @@ class SparseLinear(nn.Module):
         out_features: O.
         nonzeros: weights that are kept.
         bias: whether a bias is added.
+        dtype: of the weights: float32, or float16, which no training changes.
     """
 
     def __init__(
-        self, in_features: int, out_features: int, *, nonzeros: int, bias: bool = True
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        nonzeros: int,
+        bias: bool = True,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        self.weight = SparseWeight((out_features, in_features), nonzeros)
+        self.weight = SparseWeight((out_features, in_features), nonzeros, dtype=dtype)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         self._packed: tuple[tuple[int, ...], SparseMatrix] | None = None
 
     @property
     def kernel(self) -> str:
         """What computes the products on the CPU without gradients, for reports."""
-        return "dense" if self._packed is None else f"sparse, {kernel_name()}, float32"
+        return "dense" if self._matrix() is None else f"sparse, {kernel_name()}, float32"
 
     def choose_kernel(self, rows: int) -> None:
         """Skip pruned weights from now on if that is faster on this machine.
@@ -140,9 +170,16 @@ class SparseLinear(nn.Module):
         on_cpu = self.weight.mask.device.type == "cpu"
         self._packed = None
         if version is not None and on_cpu and min(shape):
-            facts = (rows, self.weight.values.dtype, torch.get_num_threads())
+            # beside values of 16 bits that are fixed, everything else has 32
+            dtype = (
+                torch.float32
+                if self.weight.values.dtype == torch.float16
+                else self.weight.values.dtype
+            )
+            facts = (rows, dtype, torch.get_num_threads())
             if _skipping_wins(shape, self.weight.nonzeros, *facts):
-                self._packed = (version, SparseMatrix.of(self.weight.dense().detach().float()))
+                matrix = SparseMatrix.of(self.weight.dense(torch.float32).detach())
+                self._packed = (version, matrix)
 
     def forward(self, values_XK: Tensor) -> Tensor:
         """Return the mapped values.
@@ -153,14 +190,22 @@ class SparseLinear(nn.Module):
         Returns:
             (..., O).
         """
-        if self._packed is not None and has_kernels(values_XK, torch.float32, torch.bfloat16):
-            version, matrix = self._packed
-            if version == version_of(self.weight.values, self.weight.mask):
-                return _skipping(values_XK, matrix, self.bias)
-        return functional.linear(values_XK, self.weight.dense(), self.bias)
+        matrix = self._matrix()
+        if matrix is not None and has_kernels(values_XK, torch.float32, torch.bfloat16):
+            return _skipping(values_XK, matrix, self.bias)
+        weight_OK = self.weight.dense(values_XK.dtype)
+        return functional.linear(values_XK, weight_OK, self.bias)
+
+    def _matrix(self) -> SparseMatrix | None:
+        # what skips zeros, as long as it holds the weights as they are
+        if self._packed is None:
+            return None
+        version, matrix = self._packed
+        is_fresh = version == version_of(self.weight.values, self.weight.mask)
+        return matrix if is_fresh else None
 
 
-class SparseConv1d(nn.Module):
+class SparseConv1d(_SparseLayer):
     """A convolution over sparse weights, padded with zeros.
 
     Args:
@@ -173,6 +218,7 @@ class SparseConv1d(nn.Module):
         dilation: frames from one tap to the next.
         groups: groups of channels.
         bias: whether a bias is added.
+        dtype: of the weights: float32, or float16, which no training changes.
     """
 
     def __init__(
@@ -187,6 +233,7 @@ class SparseConv1d(nn.Module):
         dilation: int = 1,
         groups: int = 1,
         bias: bool = True,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.kernel_size = (
@@ -195,7 +242,8 @@ class SparseConv1d(nn.Module):
             kernel_size,
         )
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        self.weight = SparseWeight((out_channels, in_channels // groups, kernel_size), nonzeros)
+        shape = (out_channels, in_channels // groups, kernel_size)
+        self.weight = SparseWeight(shape, nonzeros, dtype=dtype)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def forward(self, values_BCS: Tensor) -> Tensor:
@@ -209,7 +257,7 @@ class SparseConv1d(nn.Module):
         """
         return convolve_frames(
             values_BCS,
-            self.weight.dense(),
+            self.weight.dense(values_BCS.dtype),
             self.bias,
             stride=self.stride,
             padding=self.padding,
@@ -218,12 +266,15 @@ class SparseConv1d(nn.Module):
         )
 
 
-def sparse_of(layer: nn.Linear | nn.Conv1d, kept: Tensor) -> SparseLinear | SparseConv1d:
+def sparse_of(
+    layer: nn.Linear | nn.Conv1d, kept: Tensor, *, dtype: torch.dtype = torch.float32
+) -> SparseLinear | SparseConv1d:
     """Keep some weights of a layer.
 
     Args:
         layer: a layer in full precision, not changed; convolutions pad with zeros on both sides.
         kept: bool of its weight's shape: True where a weight stays.
+        dtype: of the weights that are kept: float32, or float16, which no training changes.
 
     Returns:
         A layer of these weights.
@@ -231,7 +282,9 @@ def sparse_of(layer: nn.Linear | nn.Conv1d, kept: Tensor) -> SparseLinear | Spar
     nonzeros, bias = int(kept.sum()), layer.bias is not None
     made: SparseLinear | SparseConv1d
     if isinstance(layer, nn.Linear):
-        made = SparseLinear(layer.in_features, layer.out_features, nonzeros=nonzeros, bias=bias)
+        made = SparseLinear(
+            layer.in_features, layer.out_features, nonzeros=nonzeros, bias=bias, dtype=dtype
+        )
     else:
         assert not isinstance(layer.padding, str)
         made = SparseConv1d(
@@ -244,6 +297,7 @@ def sparse_of(layer: nn.Linear | nn.Conv1d, kept: Tensor) -> SparseLinear | Spar
             dilation=layer.dilation[0],
             groups=layer.groups,
             bias=bias,
+            dtype=dtype,
         )
     made.to(layer.weight.device)
     made.weight.fill(layer.weight, kept)

@@ -6,9 +6,11 @@ import re
 import pytest
 import torch
 
+from speechlite.config.compose import from_mapping
 from speechlite.core.errors import CheckpointError
 from speechlite.core.model import ModelSpec
 from speechlite.engine.build import build_model
+from speechlite.engine.compress import compress
 from speechlite.engine.importing import model_of
 from speechlite.interop.huggingface import read_huggingface
 from speechlite.interop.huggingface_export import write_huggingface
@@ -62,6 +64,19 @@ def test_export_when_loaded_by_transformers_computes_the_same(
     with torch.no_grad():
         ours = model(speech.values, speech.lengths)
     assert gap(ours, states_of_huggingface(theirs.eval(), speech)) < 1e-5
+
+
+def test_export_of_pruned_positions_is_what_transformers_computes(
+    build, transformers, speech, states_of_huggingface, gap, registry, tmp_path
+):
+    options = {"name": "magnitude", "sparsity": 0.7, "parts": ["frontend", "encoder"]}
+    model = compress(from_mapping("compressor", options, registry), build(), registry)
+    assert model.encoder.positions.convolution.weight.zeros
+    write_huggingface(model, tmp_path)
+    theirs = transformers.HubertModel.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        ours = model(speech.values, speech.lengths)
+    assert gap(ours, states_of_huggingface(theirs, speech)) < 1e-5
 
 
 @pytest.mark.parametrize(("name", "options"), KINDS)

@@ -1,11 +1,12 @@
 """Compare a sparse HuBERT base with dense ones, on the CPU: speed, and bytes in a file.
 
-Prints one line of JSON a measurement; a ratio is the peer's time over ours. Ours skips zeros where
-measuring says so, with sums of float32; the peer is the same model with its zeros, in the same
-precision: float32, then bfloat16.
+Prints one line of JSON a measurement, or without seconds one of sizes; a ratio is the peer's time
+over ours. Ours skips zeros where measuring says so, with sums of float32; the peer is the same
+model with its zeros, in the same precision: float32, then bfloat16.
 
     .venv/bin/python tools/bench/sparse_model.py
     .venv/bin/python tools/bench/sparse_model.py --sparsities 0.9 --seconds 5 --parts encoder.layers
+    .venv/bin/python tools/bench/sparse_model.py --parts frontend encoder --values float16 --seconds
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from hubert_forward import hubert_base
 from paired import paired_ratio
 
 from speechlite.config.compose import from_mapping
-from speechlite.core.model import ModelSpec, SpeechModel
+from speechlite.core.model import SpeechModel
 from speechlite.core.operations import choose_kernels
-from speechlite.engine.build import build_model
 from speechlite.engine.checkpoint import save_model
 from speechlite.engine.compress import compress
 from speechlite.nn.dense_layers import with_dense_layers
@@ -32,11 +33,6 @@ from speechlite.testing.fixtures import installed_registry
 
 __all__ = ["main"]
 
-HUBERT_BASE = ModelSpec(
-    frontend={"name": "conv_waveform"},
-    encoder={"name": "transformer", "norm": "post", "positions": "convolution"},
-)
-
 
 def main() -> None:
     """Print one line of JSON for each sparsity, length and precision."""
@@ -44,27 +40,31 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--sparsities", type=float, nargs="+", default=[0.75, 0.85, 0.9])
-    parser.add_argument("--seconds", type=float, nargs="+", default=[5.0, 15.0])
+    parser.add_argument("--seconds", type=float, nargs="*", default=[5.0, 15.0])
     parser.add_argument("--parts", nargs="+", default=["encoder.layers"])
+    parser.add_argument("--values", choices=("float32", "float16"), default="float32")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    registry = installed_registry()
-    model = build_model(HUBERT_BASE, registry).eval()
+    registry, model = installed_registry(), hubert_base()
     dense_bytes = _bytes(model)
     for sparsity in arguments.sparsities:
         options = {"name": "magnitude", "sparsity": sparsity, "parts": arguments.parts}
+        options["values"] = arguments.values
         sparse = compress(from_mapping("compressor", options, registry), model, registry)
         record = {
             "bench": "sparse_model",
             "model": "HuBERT base",
             "threads": arguments.threads,
             "sparsity_of_matrices": sparsity,
+            "parts": arguments.parts,
+            "values": arguments.values,
             "bytes_of_fp32": round(_bytes(sparse) / dense_bytes, 4),
             "bytes_of_matrices": round(_share_of_matrices(sparse), 4),
         }
+        if not arguments.seconds:
+            print(json.dumps(record), flush=True)
         for seconds in arguments.seconds:
             _report(sparse, seconds, record, arguments.repeats)
 
