@@ -170,6 +170,7 @@ def _row(runs: Runs, cells: Sequence[Cell], scores: Sequence[Column]) -> Row:
         notes=runs.notes,
         examples=examples,
         examples_of=examples_of,
+        line=text_of(counted[0], "line"),
     )
 
 

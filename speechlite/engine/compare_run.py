@@ -90,10 +90,12 @@ def comparison_figures(comparison: Comparison) -> list[Figure]:
         comparison: the comparison.
 
     Returns:
-        The score against each cost that at least two rows have, and each layer table.
+        The score against each cost that at least two rows have, each block with lines, and each
+        layer table.
     """
     # imported here so that tables without figures start fast
-    from speechlite.engine.plots import layer_table, pareto
+    from speechlite.engine.plots import layer_table
+    from speechlite.engine.score_plots import line_points, pareto, score_lines
 
     figures: list[Figure] = []
     for key, title in (("bytes", "size"), ("macs", "computation"), ("rtf", "real-time factor")):
@@ -101,6 +103,9 @@ def comparison_figures(comparison: Comparison) -> list[Figure]:
             caption = "Filled: rows that no other row beats in both; bars are intervals."
             figures.append((f"Score against {title}", caption, pareto(comparison, x=key)))
     for block in comparison.blocks:
+        if any(len(points) > 1 for points in line_points(block, "nonzero").values()):
+            caption = "Dotted: rows of no line; bars are intervals."
+            figures.append((block.title, caption, score_lines(block)))
         if block.kind == "layers":
             caption = "Dotted: as reported."
             figures.append((block.title, caption, layer_table(block)))

@@ -125,6 +125,7 @@ class Row:
         notes: what the reader must know about the row.
         examples: the worst utterances, worst first.
         examples_of: title of the column that ``examples`` belong to.
+        line: the line of a figure that the row is a point of; empty for none.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Row:
     notes: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     examples_of: str = ""
+    line: str = ""
 
     @property
     def is_single_seed(self) -> bool:

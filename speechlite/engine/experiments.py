@@ -37,11 +37,13 @@ class Row:
         table: the table, as the paper calls it.
         row: the row, as the paper calls it.
         layer: inference layers, in tables that list them; else None.
+        line: the line of the table's figure that the row is a point of; None for none.
     """
 
     table: str
     row: str
     layer: str | None = None
+    line: str | None = None
 
 
 @dataclass(frozen=True)
@@ -321,7 +323,12 @@ def _experiment(
         system = systems[body["system"]]
         steps = () if chain == NO_CHAIN else chains[str(chain)]
         rows = tuple(
-            Row(row["table"], row["row"], str(row["layer"]) if "layer" in row else None)
+            Row(
+                row["table"],
+                row["row"],
+                str(row["layer"]) if "layer" in row else None,
+                row.get("line"),
+            )
             for row in body["rows"]
         )
     except (KeyError, TypeError) as error:
@@ -337,7 +344,7 @@ def _check_experiment(key: str, body: Any, path: Path) -> None:
     if not fits or not all(_is_row(row) for row in rows or []):
         raise ConfigError(
             f"experiment {key} has {body!r}, expected a system, perhaps a chain, and rows, each "
-            "with a table and a row",
+            "with a table and a row, perhaps a layer or a line",
             remedy=_REMEDY,
             path=path,
         )
@@ -345,5 +352,7 @@ def _check_experiment(key: str, body: Any, path: Path) -> None:
 
 def _is_row(row: Any) -> bool:
     names = set(row) if isinstance(row, dict) else set()
-    texts = [row.get(name) for name in ("table", "row")] if names else [None]
-    return names <= {"table", "row", "layer"} and all(isinstance(text, str) for text in texts)
+    texts = [row.get(name, "") for name in ("table", "row", "line")] if names else [None]
+    return {"table", "row"} <= names <= {"table", "row", "layer", "line"} and all(
+        isinstance(text, str) for text in texts
+    )

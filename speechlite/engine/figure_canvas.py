@@ -13,10 +13,23 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from speechlite.engine.comparison import Column
+from speechlite.engine.escape import clean
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "MARKERS", "WIDTH", "canvas", "line_style", "svg_text"]
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "WIDTH",
+    "canvas",
+    "legend_below",
+    "line_style",
+    "score_label",
+    "svg_text",
+]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8A7A00")
 """Line colours that the colour-blind can tell apart."""
@@ -103,3 +116,31 @@ def svg_text(figure: Figure) -> str:
     save(output, format="svg", metadata=nothing)
     lines = output.getvalue().decode("utf-8").splitlines()
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def score_label(column: Column) -> str:
+    """Return what an axis of scores is called.
+
+    Args:
+        column: the column that is drawn.
+
+    Returns:
+        Its title and unit, and which direction is better.
+    """
+    direction = "higher" if column.higher_is_better else "lower"
+    unit = f" [{column.unit}]" if column.unit else ""
+    title = column.title
+    if title.startswith("layer "):
+        title = f"{column.metric}, {column.split}"
+    return clean(f"{title}{unit}, {direction} is better")
+
+
+def legend_below(figure: Figure, axis: Axes) -> None:
+    """Name the lines of a panel below all panels.
+
+    Args:
+        figure: the figure.
+        axis: the panel.
+    """
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)

@@ -1,61 +1,29 @@
-"""Draw the figures of a comparison as SVG text.
+"""Draw layers, and the course of training, as SVG text.
 
 The same values give the same bytes: fixed identifiers, no date, text drawn as paths.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speechlite.core.errors import DataError
-from speechlite.engine.comparison import Block, Cell, Column, Comparison
+from speechlite.engine.comparison import Block, Cell
 from speechlite.engine.escape import clean
-from speechlite.engine.figure_canvas import COLOURS, MARKERS, WIDTH, canvas, line_style, svg_text
+from speechlite.engine.figure_canvas import (
+    WIDTH,
+    canvas,
+    legend_below,
+    line_style,
+    score_label,
+    svg_text,
+)
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-__all__ = ["layer_embedding", "layer_table", "layer_transitions", "pareto", "training_curves"]
-
-_GREY = "#8c8c8c"
-
-
-def pareto(comparison: Comparison, *, x: str = "bytes", y: str | None = None) -> str:
-    """Draw a score against a cost, with the front through rows that no other row beats.
-
-    Each block of rows that compare has its own panel; rows off the front are grey and hollow.
-    Short bars are single seeds.
-
-    Args:
-        comparison: the comparison.
-        x: key of a cost column.
-        y: key of a score column; None takes each block's first choice.
-
-    Returns:
-        SVG text.
-
-    Raises:
-        DataError: if no block has a row with both numbers.
-    """
-    drawn = [
-        (block, *found)
-        for block in comparison.blocks
-        if block.kind == "rows" and (found := _both(block, x, y)) is not None
-    ]
-    if not drawn:
-        cause = f"no row has both {x!r} and a score"
-        raise DataError(cause, remedy="profile and evaluate the models first")
-    drawn = _without_single_points(drawn)
-    with canvas((WIDTH, 4.2 * len(drawn)), rows=len(drawn)) as (figure, axes):
-        for axis, (block, cost, score) in zip(axes.flat, drawn, strict=True):
-            _draw_front(axis, block, cost, score)
-        return svg_text(figure)
+__all__ = ["layer_embedding", "layer_table", "layer_transitions", "training_curves"]
 
 
 def layer_transitions(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
@@ -87,7 +55,7 @@ def layer_transitions(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> st
             longest = max(len(of_model[kind]) for of_model in curves.values())
             axis.set_xticks(range(1, longest + 1), [f"{n}-{n + 1}" for n in range(1, longest + 1)])
             axis.set(xlabel="consecutive layers", ylabel=title)
-        _legend_below(figure, axes.flat[0])
+        legend_below(figure, axes.flat[0])
         return svg_text(figure)
 
 
@@ -158,8 +126,8 @@ def layer_table(block: Block) -> str:
             if np.isfinite(reported).any():
                 dashed = {**line, "linestyle": ":", "markersize": 3, "alpha": 0.6}
                 axis.plot(layers, reported, label=f"{clean(row.name)}, reported", **dashed)
-        axis.set(xlabel="inference layer", ylabel=_score_label(block.columns[0]))
-        _legend_below(figure, axis)
+        axis.set(xlabel="inference layer", ylabel=score_label(block.columns[0]))
+        legend_below(figure, axis)
         return svg_text(figure)
 
 
@@ -194,7 +162,7 @@ def training_curves(
                 positions, values, label=clean(model), **{**line_style(index), "marker": None}
             )
         axis.set(xlabel=clean(x_label), ylabel=clean(y_label))
-        _legend_below(figure, axis)
+        legend_below(figure, axis)
         return svg_text(figure)
 
 
@@ -203,91 +171,6 @@ def _check_any(curves: Mapping[str, Any]) -> None:
         raise DataError("there is nothing to draw", remedy="pass at least one model")
 
 
-def _both(block: Block, x: str, y: str | None) -> tuple[int, int] | None:
-    cost = block.column(x)
-    score = block.column(y or block.primary or "")
-    if cost is None or score is None:
-        return None
-    pairs = [(row.cells[cost].value, row.cells[score].value) for row in block.rows]
-    return (cost, score) if any(None not in pair for pair in pairs) else None
-
-
-def _without_single_points(found: Sequence[tuple[Block, int, int]]) -> list[tuple[Block, int, int]]:
-    """Leave out blocks with a single point where another block has more."""
-    counts = [
-        sum(None not in (row.cells[x].value, row.cells[y].value) for row in block.rows)
-        for block, x, y in found
-    ]
-    return [f for f, count in zip(found, counts, strict=True) if count > 1] or list(found)
-
-
-def _draw_front(axis: Axes, block: Block, cost: int, score: int) -> None:
-    sign = -1.0 if block.columns[score].higher_is_better else 1.0
-    rows = [
-        (clean(row.name), spent, value, row.cells[score])
-        for row in block.rows
-        if (spent := row.cells[cost].value) is not None
-        and (value := row.cells[score].value) is not None
-    ]
-    points = [(spent, sign * value) for _, spent, value, _ in rows]
-    on_front = []
-    for index, (name, spent, value, cell) in enumerate(rows):
-        is_dominated = any(
-            x <= spent and y <= sign * value and (x, y) != points[index] for x, y in points
-        )
-        _draw_point(axis, spent, cell, index, name=name, is_dominated=is_dominated)
-        if not is_dominated:
-            on_front.append((spent, value))
-    axis.plot(*zip(*sorted(on_front), strict=True), color=_GREY, linewidth=1, zorder=0)
-    axis.margins(x=0.1, y=0.1)
-    column = block.columns[cost]
-    unit = f" [{column.unit}]" if column.unit else ""
-    axis.set(xlabel=column.title + unit, ylabel=_score_label(block.columns[score]))
-    axis.set_title(clean(block.title), fontsize=11, loc="left")
-    axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=9)
-
-
-def _draw_point(
-    axis: Axes, spent: float, cell: Cell, index: int, *, name: str, is_dominated: bool
-) -> None:
-    colour = _GREY if is_dominated else COLOURS[index % len(COLOURS)]
-    axis.errorbar(
-        spent,
-        cell.value or 0.0,
-        yerr=_whiskers(cell),
-        fmt=MARKERS[index % len(MARKERS)],
-        color=colour,
-        markerfacecolor="white" if is_dominated else colour,
-        capsize=3,
-        elinewidth=0.9,
-        label=textwrap.fill(name, 28),
-        zorder=2 if is_dominated else 3,
-    )
-    values = [value for _, value in cell.by_seed if value is not None]
-    for value in values if len(values) > 1 else ():
-        axis.plot(spent, value, "_", color=colour, markersize=9, zorder=1)
-
-
-def _whiskers(cell: Cell) -> list[list[float]] | None:
-    if cell.low is None or cell.high is None or cell.value is None:
-        return None
-    return [[max(0.0, cell.value - cell.low)], [max(0.0, cell.high - cell.value)]]
-
-
-def _score_label(column: Column) -> str:
-    direction = "higher" if column.higher_is_better else "lower"
-    unit = f" [{column.unit}]" if column.unit else ""
-    title = column.title
-    if title.startswith("layer "):
-        title = f"{column.metric}, {column.split}"
-    return clean(f"{title}{unit}, {direction} is better")
-
-
 def _values(cells: Sequence[Cell], name: str) -> list[float]:
     values = [getattr(cell, name) for cell in cells]
     return [float("nan") if value is None else value for value in values]
-
-
-def _legend_below(figure: Figure, axis: Axes) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9)

@@ -251,6 +251,7 @@ class Sweep:
             "row": row.row,
             "table": row.table,
             "layer": row.layer,
+            "line": row.line,
             "model": job.item.system.name,
             "model_sha256": checkpoint_sha256(source),
             "chain": job.item.chain,

@@ -14,7 +14,7 @@ CONTENT = {
     "chains": {"depth_5": [["compressor=depth", "compressor.layers=5"], ["compressor=depth"]]},
     "experiments": {
         "0": {"system": "fbank", "rows": [{"table": "T", "row": "FBANK"}]},
-        "1": {"system": "big", "rows": [{"table": "T", "row": "Big", "layer": 8}]},
+        "1": {"system": "big", "rows": [{"table": "T", "row": "Big", "layer": 8, "line": "l"}]},
         "2": {"system": "big", "chain": "depth_5", "rows": [{"table": "T", "row": "Small"}]},
     },
     "default": ["0", "2"],
@@ -35,7 +35,7 @@ def test_experiments_are_read_with_their_systems_chains_and_rows(read):
     found = read()
     assert list(found.all) == ["0", "1", "2"]
     assert not found.all["0"].system.trained
-    assert found.all["1"].rows == (Row("T", "Big", "8"),)
+    assert found.all["1"].rows == (Row("T", "Big", "8", "l"),)
     assert found.all["2"].steps == (
         Step("depth_5.step1", None, ("compressor=depth", "compressor.layers=5")),
         Step("depth_5", None, ("compressor=depth",)),
@@ -160,6 +160,7 @@ def test_experiments_of_another_form_are_an_error(read, changes, message):
         ({"system": "big", "rows": [{"table": "T"}]}, "each with a table and a row"),
         ({"system": "big", "rows": [{"table": 1, "row": "R"}]}, "each with a table and a row"),
         ({"system": "big", "rows": ["R"]}, "each with a table and a row"),
+        ({"system": "big", "rows": [{"table": "T", "row": "R", "line": 1}]}, "perhaps a layer"),
         ({"system": "big", "rows": [{"table": "T", "row": "R", "l": 1}]}, "each with a table"),
         ({"system": "big", "chian": "depth_5", "rows": [{"table": "T", "row": "R"}]}, "chian"),
     ],

@@ -11,13 +11,15 @@ from made_records import make_record
 from speechlite.core.errors import DataError
 from speechlite.core.result import Measure
 from speechlite.engine.compare import compare
+from speechlite.engine.compare_run import comparison_figures
+from speechlite.engine.comparison import Comparison
 from speechlite.engine.plots import (
     layer_embedding,
     layer_table,
     layer_transitions,
-    pareto,
     training_curves,
 )
+from speechlite.engine.score_plots import line_points, pareto, score_lines
 
 CURVES = {"A": {"l2": [1.0, 2.0], "cosine": [0.5, 0.6]}}
 
@@ -109,6 +111,50 @@ def test_pareto_when_a_block_has_one_point_then_the_larger_block_is_drawn_alone(
 def test_pareto_when_no_row_has_both_then_is_refused():
     with pytest.raises(DataError, match="no row has both 'bytes' and a score"):
         pareto(compare([make_record(wer(5.0), cost={})]))
+
+
+def sparsities():
+    """Return a table of two lines, and a model that both start from."""
+    points = [
+        ("dense", None, 100, 4.0),
+        ("50 % one-shot", "one-shot", 50, 6.0),
+        ("90 % one-shot", "one-shot", 10, 9.0),
+        ("50 % tuned", "tuned", 50, 4.5),
+    ]
+    return compare(
+        [
+            make_record(
+                wer(value),
+                identity={"row": row, "table": "Figure 1", "recipe": "r", "line": line},
+                cost={"params": {"nonzero": nonzero * 1e6, "total": 1e8}},
+            )
+            for row, line, nonzero, value in points
+        ]
+    ).blocks[0]
+
+
+def test_score_lines_when_rows_name_lines_then_points_are_in_the_order_of_cost():
+    block = sparsities()
+    points = line_points(block, "nonzero")
+    assert {name: [x for x, _ in of] for name, of in points.items()} == {
+        "one-shot": [10.0, 50.0],
+        "tuned": [50.0],
+    }
+    text = score_lines(block)
+    assert ET.fromstring(text) is not None
+    assert text == score_lines(block)
+
+
+def test_score_lines_when_no_row_is_of_a_line_then_is_refused():
+    with pytest.raises(DataError, match="no row of a line has both"):
+        score_lines(rows().blocks[0])
+
+
+def test_comparison_when_rows_make_a_line_then_it_is_among_the_figures():
+    block = sparsities()
+    made = Comparison((block,), ())
+    assert block.title in [title for title, _, _ in comparison_figures(made)]
+    assert rows().blocks[0].title not in [title for title, _, _ in comparison_figures(rows())]
 
 
 def test_layer_table_when_block_has_no_layers_then_is_refused():
