@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--out_dir", type=Path, required=True, help="where train, dev, test go")
     split.add_argument("--test_speakers", required=True, help="speakers, joined by commas")
     split.add_argument("--dev_speakers", default="", help="speakers, joined by commas")
+    subset = actions.add_parser("subset", help="draw some hours of a data directory")
+    subset.add_argument("directory", type=Path, help="data directory to draw from")
+    subset.add_argument("--out_dir", type=Path, required=True, help="data directory to write")
+    subset.add_argument("--hours", type=float, required=True, help="hours of speech")
+    subset.add_argument("--seed", type=int, default=1, help="seed of the order")
     join = actions.add_parser("join", help="join short utterances of a speaker to sequences")
     join.add_argument("directory", type=Path, help="data directory with transcripts")
     join.add_argument("--out_dir", type=Path, required=True, help="data directory to write")
@@ -89,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         "check": _check,
         "labels": _labels,
         "split": _split,
+        "subset": _subset,
         "join": _join,
         "plot": _plot,
         "dump": _dump,
@@ -215,7 +221,7 @@ def _labels(args: argparse.Namespace) -> int:
 
 
 def _split(args: argparse.Namespace) -> int:
-    from speechlite.data.corpora.kaldi import split_by_speaker
+    from speechlite.data.corpora.parts import split_by_speaker
 
     for path in split_by_speaker(
         args.directory,
@@ -224,6 +230,14 @@ def _split(args: argparse.Namespace) -> int:
         dev_speakers=_names(args.dev_speakers),
     ):
         print(path)
+    return 0
+
+
+def _subset(args: argparse.Namespace) -> int:
+    from speechlite.data.corpora.parts import some_hours
+
+    count = some_hours(args.directory, args.out_dir, hours=args.hours, seed=args.seed)
+    print(f"{args.out_dir}: {count} utterances")
     return 0
 
 

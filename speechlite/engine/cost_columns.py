@@ -64,6 +64,10 @@ COSTS = (
     _cost("macs", "MACs per second of audio", "G", "macs.per_second_audio", 1e9),
     _cost("train_epoch", "training", "h / epoch", "train.seconds_per_epoch", 3600.0, "train_time"),
     _cost("train_hours", "training", "h", "train.seconds", 3600.0),
+    _cost("compress_hours", "compression", "h", "compress.seconds", 3600.0, optional=True),
+    _cost(
+        "compress_last", "its last step", "s", "compress.last_seconds", 1.0, "time", optional=True
+    ),
     _cost("rtf", "RTF", "", "rtf.p50", 1.0, "rtf"),
     _cost("decoding_rtf", "decoding RTF", "", "decoding.rtf", 1.0),
     _cost("memory", "peak memory", "MB", "peak_memory.bytes", 1e6),

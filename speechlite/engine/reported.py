@@ -13,6 +13,9 @@ from speechlite.engine.grouping import Section, text_of
 __all__ = ["Reported"]
 
 _TASKS = {
+    "beam": "ASR, fine-tuned, with LM",
+    "finetuned": "ASR, fine-tuned",
+    "frozen": "ASR, frozen",
     "phone": "phone classification",
     "dnn_hmm": "ASR DNN-HMM, no rescoring",
     "dnn_hmm_rescored": "ASR DNN-HMM, rescored",

@@ -310,19 +310,26 @@ def training_cost(directory: Path) -> dict[str, Any]:
 
 
 def compression_cost(directories: Sequence[Path]) -> dict[str, Any]:
-    """Read what the training of a chain's steps took, all together.
+    """Read what the steps of a chain took.
 
     Args:
         directories: directories of the steps; those without training cost nothing.
 
     Returns:
-        Seconds, steps and hours of audio seen.
+        Seconds, steps and hours of audio seen, all together, and the seconds of the last step;
+        nothing but the reason where there are no steps.
     """
-    facts = [training_cost(path) for path in directories if (path / "training.json").is_file()]
-    return {
-        name: sum(fact[name] or 0 for fact in facts)
+    if not directories:
+        return {"why": "the model was not compressed"}
+    has_facts = [(path / "training.json").is_file() for path in directories]
+    facts = [
+        training_cost(path) if has else {} for path, has in zip(directories, has_facts, strict=True)
+    ]
+    found: dict[str, Any] = {
+        name: sum(fact.get(name) or 0 for fact in facts)
         for name in ("seconds", "steps", "audio_hours_seen")
     }
+    return found | {"last_seconds": facts[-1].get("seconds") or 0}
 
 
 def profile_once(source: Path, model: Any, config: ProfileConfig) -> dict[str, Any]:

@@ -240,7 +240,8 @@ def test_sweep_of_a_scale_that_a_step_does_not_have_is_an_error(chained):
 
 def test_cost_of_steps_without_training_is_nothing(finished):
     found = compression_cost([finished / "full/seed1/depth_2"])
-    assert found == {"seconds": 0, "steps": 0, "audio_hours_seen": 0}
+    assert found == {"seconds": 0, "steps": 0, "audio_hours_seen": 0, "last_seconds": 0}
+    assert compression_cost([]) == {"why": "the model was not compressed"}
 
 
 def test_cost_of_steps_is_that_of_all_together(tmp_path):
@@ -248,8 +249,8 @@ def test_cost_of_steps_is_that_of_all_together(tmp_path):
         (tmp_path / name).mkdir()
         facts = {"seconds": seconds, "steps": steps, "audio_hours_seen": None}
         (tmp_path / name / "training.json").write_text(json.dumps(facts))
-    found = compression_cost([tmp_path / name for name in ("a", "b", "none")])
-    assert found == {"seconds": 3.5, "steps": 10, "audio_hours_seen": 0}
+    found = compression_cost([tmp_path / name for name in ("none", "a", "b")])
+    assert found == {"seconds": 3.5, "steps": 10, "audio_hours_seen": 0, "last_seconds": 2.0}
 
 
 def test_sweep_when_run_again_writes_nothing(finished, sweep_in, experiments, capfd):

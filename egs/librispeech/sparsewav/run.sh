@@ -13,6 +13,9 @@ experiments= # ids from conf/experiments.yaml joined by commas, or all; none tak
 # shellcheck disable=SC2034
 tasks=finetuned # tasks of stage evaluate joined by commas: finetuned, beam, frozen
 model= # published checkpoint to fine-tune (wav2vec 2.0, HuBERT, WavLM); none pretrains one
-stage_features() { run local/units.sh "$scale" "$model"; }
+stage_features() {
+    run local/parts.sh "$scale"
+    run local/units.sh "$scale" "$model"
+}
 stage_pretrain() { run local/model.sh "$scale" "$seeds" "$exp_dir/$scale" "$model" "$pretrain_overrides"; }
 main "$@"

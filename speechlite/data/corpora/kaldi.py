@@ -1,18 +1,17 @@
-"""Bring other people's Kaldi-style directories into our form, and split them by speaker."""
+"""Bring other people's Kaldi-style directories into our form."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from speechlite.core.errors import DataError
 from speechlite.data.audio import AudioInfo, read_info
-from speechlite.data.corpora.ctm import read_ctm, write_ctm
 from speechlite.data.corpora.directory import replace_datadir
 from speechlite.data.tables import Table, read_table, scan_table, write_table
 
-__all__ = ["prepare_kaldi", "split_by_speaker"]
+__all__ = ["prepare_kaldi"]
 
 _DURATIONS = ("utt2dur", "utt2num_samples")
 
@@ -49,42 +48,6 @@ def prepare_kaldi(data_root: Path, out_dir: Path) -> list[Path]:
         directory = Path(out_dir) / source.name
         with replace_datadir(directory) as folder:
             _prepare(source, folder)
-        written.append(directory)
-    return written
-
-
-def split_by_speaker(
-    data_dir: Path,
-    out_dir: Path,
-    *,
-    test_speakers: Sequence[str],
-    dev_speakers: Sequence[str],
-) -> list[Path]:
-    """Split a data directory into train, dev and test directories that share no speaker.
-
-    Args:
-        data_dir: the directory to split.
-        out_dir: where to write ``train``, ``dev`` and ``test``.
-        test_speakers: speakers of the test set.
-        dev_speakers: speakers of the development set; empty for no such set.
-
-    Returns:
-        The directories: train, dev if any, test.
-
-    Raises:
-        DataError: a speaker is unknown or stands in both sets, a set would be empty, or a table
-            is neither by utterance nor by speaker nor by recording.
-        EnvironmentProblem: ``out_dir`` cannot be written.
-    """
-    data_dir = Path(data_dir)
-    speaker_of = read_table(data_dir / "utt2spk")
-    groups = _groups(data_dir, speaker_of, test=test_speakers, dev=dev_speakers)
-    written = []
-    for name, speakers in groups.items():
-        directory = Path(out_dir) / name
-        utterances = {utt for utt, speaker in speaker_of.items() if speaker in speakers}
-        with replace_datadir(directory) as folder:
-            _write_part(data_dir, folder, utterances=utterances, speakers=speakers)
         written.append(directory)
     return written
 
@@ -150,57 +113,3 @@ def _write_durations(folder: Path, infos: Mapping[str, AudioInfo]) -> None:
     for name in _DURATIONS:
         if not (folder / name).exists():
             write_table(folder / name, rows[name])
-
-
-def _groups(
-    data_dir: Path, speaker_of: Mapping[str, str], *, test: Sequence[str], dev: Sequence[str]
-) -> dict[str, set[str]]:
-    path = data_dir / "utt2spk"
-    everyone = set(speaker_of.values())
-    for speaker in (*test, *dev):
-        if speaker not in everyone:
-            remedy = f"choose among {', '.join(sorted(everyone)[:20])}"
-            raise DataError(f"there is no speaker {speaker!r}", remedy=remedy, path=path)
-    both = sorted(set(test) & set(dev))
-    if both:
-        cause = f"speaker {both[0]!r} is in both the test and the development set"
-        raise DataError(cause, remedy="name each speaker once", path=path)
-    groups = {"train": everyone - set(test) - set(dev), "dev": set(dev), "test": set(test)}
-    if not groups["train"] or not groups["test"]:
-        empty = "training" if not groups["train"] else "test"
-        remedy = "leave at least one speaker for training and one for the test"
-        raise DataError(f"the {empty} set would be empty", remedy=remedy, path=path)
-    return {name: speakers for name, speakers in groups.items() if speakers}
-
-
-def _write_part(data_dir: Path, folder: Path, *, utterances: set[str], speakers: set[str]) -> None:
-    keys = utterances | speakers | _recordings(data_dir, utterances)
-    known = _all_keys(data_dir)
-    for path in sorted(data_dir.iterdir()):
-        if not path.is_file() or path.name.startswith((".", "README")):
-            continue
-        if path.suffix == ".ctm":
-            marks = read_ctm(path)
-            write_ctm(folder / path.name, {key: marks[key] for key in marks if key in keys})
-            continue
-        rows = read_table(path)
-        strange = sorted(set(rows) - known)
-        if strange:
-            raise DataError(
-                f"{strange[0]!r} is neither an utterance nor a speaker nor a recording",
-                remedy="remove the file before splitting",
-                path=path,
-            )
-        write_table(folder / path.name, {key: row for key, row in rows.items() if key in keys})
-
-
-def _recordings(data_dir: Path, utterances: set[str]) -> set[str]:
-    segments = data_dir / "segments"
-    if not segments.exists():
-        return set()
-    return {row.split()[0] for key, row in read_table(segments).items() if key in utterances}
-
-
-def _all_keys(data_dir: Path) -> set[str]:
-    speaker_of = read_table(data_dir / "utt2spk")
-    return set(speaker_of) | set(speaker_of.values()) | set(read_table(data_dir / "wav.scp"))

@@ -4,7 +4,8 @@ import pytest
 from make_library import write_audio
 
 from speechlite.core.errors import DataError
-from speechlite.data.corpora.kaldi import prepare_kaldi, split_by_speaker
+from speechlite.data.corpora.kaldi import prepare_kaldi
+from speechlite.data.corpora.parts import some_hours, split_by_speaker
 from speechlite.data.tables import read_table
 from speechlite.data.validation import check_datadir
 
@@ -159,6 +160,47 @@ def test_split_when_a_table_has_other_keys_is_refused(corpus, tmp_path):
     change(corpus, "notes", "eve hello\n")
     with pytest.raises(DataError, match=r"notes: 'eve' is neither an utterance nor a speaker"):
         split(corpus, tmp_path)
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Return a directory of two speakers with ten utterances of a second each."""
+    root = tmp_path / "many"
+    names = [f"{speaker}-{number}" for speaker in ("ann", "bob") for number in range(10)]
+    for name in names:
+        write_audio(root / "wav" / f"{name}.flac", 8000, rate=8000)
+    tables = {
+        "wav.scp": "".join(f"{name} wav/{name}.flac\n" for name in names),
+        "utt2spk": "".join(f"{name} {name[:3]}\n" for name in names),
+        "spk2utt": f"ann {' '.join(names[:10])}\nbob {' '.join(names[10:])}\n",
+        "text": "".join(f"{name} ONE\n" for name in names),
+    }
+    write_tables(root / "data" / "train", tables)
+    (directory,) = prepare(root, tmp_path / "all")
+    return directory
+
+
+@pytest.mark.parametrize("count", [1, 7, 20])
+def test_hours_when_drawn_reach_what_was_asked_and_pass_every_check(many, tmp_path, count):
+    assert some_hours(many, tmp_path / "part", hours=(count - 0.5) / 3600) == count
+    assert check_datadir(tmp_path / "part", audio=True) == []
+    assert len(read_table(tmp_path / "part" / "text")) == count
+
+
+def test_fewer_hours_when_drawn_are_part_of_more_and_seeds_differ(many, tmp_path):
+    def drawn(name, hours, seed=1):
+        some_hours(many, tmp_path / name, hours=hours, seed=seed)
+        return set(read_table(tmp_path / name / "utt2spk"))
+
+    assert drawn("few", 5 / 3600) < drawn("more", 12 / 3600)
+    assert drawn("few", 5 / 3600) != drawn("other", 5 / 3600, seed=2)
+
+
+@pytest.mark.parametrize("hours", [0.0, -1.0, 1.0, float("nan")])
+def test_hours_when_there_are_no_such_many_are_refused(many, tmp_path, hours):
+    with pytest.raises(DataError, match=r"holds 0.00556 hours, and .* asked for"):
+        some_hours(many, tmp_path / "part", hours=hours)
+    assert not (tmp_path / "part").exists()
 
 
 def test_real_directories_when_prepared_pass_every_check(real_data, tmp_path):

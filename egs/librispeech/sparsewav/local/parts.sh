@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Draws the parts of the transcribed speech that Figure 4 fine-tunes on: a tenth and a hundredth, or
+# half and a quarter of the mini corpus.
+set -euo pipefail
+case $1 in
+    full) large=10 small=1 ;;
+    *) large=0.25 small=0.125 ;;
+esac
+speechlite data subset data/train_clean_100 --out_dir data/train_large_part --hours "$large"
+speechlite data subset data/train_clean_100 --out_dir data/train_small_part --hours "$small"
