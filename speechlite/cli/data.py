@@ -32,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split.add_argument("--out_dir", type=Path, required=True, help="where train, dev, test go")
     split.add_argument("--test_speakers", required=True, help="speakers, joined by commas")
     split.add_argument("--dev_speakers", default="", help="speakers, joined by commas")
-    subset = actions.add_parser("subset", help="draw some hours of a data directory")
+    subset = actions.add_parser("subset", help="draw a share of a data directory")
     subset.add_argument("directory", type=Path, help="data directory to draw from")
     subset.add_argument("--out_dir", type=Path, required=True, help="data directory to write")
-    subset.add_argument("--hours", type=float, required=True, help="hours of speech")
+    subset.add_argument("--share", type=float, required=True, help="of the speech, such as 0.1")
     subset.add_argument("--seed", type=int, default=1, help="seed of the order")
     join = actions.add_parser("join", help="join short utterances of a speaker to sequences")
     join.add_argument("directory", type=Path, help="data directory with transcripts")
@@ -234,9 +234,9 @@ def _split(args: argparse.Namespace) -> int:
 
 
 def _subset(args: argparse.Namespace) -> int:
-    from speechlite.data.corpora.parts import some_hours
+    from speechlite.data.corpora.parts import draw_part
 
-    count = some_hours(args.directory, args.out_dir, hours=args.hours, seed=args.seed)
+    count = draw_part(args.directory, args.out_dir, share=args.share, seed=args.seed)
     print(f"{args.out_dir}: {count} utterances")
     return 0
 

@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     )
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{imported.source}: {count:,} parameters")
+    if imported.head is not None:
+        print(f"with its CTC head of {len(imported.head.symbols)} symbols")
     for kind, numbers in sorted(imported.left_out.items()):
         print(f"left out: {kind}, {numbers:,}")
     for option, value in imported.assumed.items():

@@ -12,9 +12,11 @@ from speechlite.config.overrides import parse_overrides
 from speechlite.config.typed import from_mapping
 from speechlite.core.errors import CheckpointError, UsageError
 from speechlite.core.model import Edit, ModelSpec, SpeechModel
+from speechlite.core.types import LabelSpace
 from speechlite.engine.build import build_model, edit_of, model_spec, replay_edits
 from speechlite.engine.checkpoint import load_model, save_model
 from speechlite.engine.directories import new_directory
+from speechlite.engine.head_files import OwnHead
 from speechlite.interop.huggingface_export import write_huggingface
 from speechlite.interop.imported import Imported
 from speechlite.interop.sources import read_source
@@ -67,12 +69,38 @@ def import_checkpoint(
         options: options by dotted name that go before those of the source.
 
     Returns:
-        The model, and what was read.
+        The model, and what was read; a CTC head goes into the checkpoint's folder ``head``.
+
+    Raises:
+        CheckpointError: if the checkpoint is damaged, or is none that can be read.
+        UsageError: if nothing has that name, or the format is unknown.
     """
     imported = read_source(source, format=format, chosen=options)
     model = model_of(imported, registry)
-    save_model(model, directory)
+    save_model(model, directory, head=_head_of(imported, model, registry))
     return model, imported
+
+
+def _head_of(imported: Imported, model: SpeechModel, registry: Registry) -> OwnHead | None:
+    read = imported.head
+    if read is None:
+        return None
+    if read.weight.shape != (len(read.symbols), model.dim):
+        raise CheckpointError(
+            f"{imported.source}: the head has {tuple(read.weight.shape)} weights, expected "
+            f"({len(read.symbols)}, {model.dim})",
+            remedy="remove vocab.json to import the model without its head",
+        )
+    options = {"name": "ctc", "layer": "last", "recurrent_layers": 0, "dropout": read.dropout}
+    own = OwnHead.fresh(
+        from_mapping("head", options, registry),
+        registry,
+        dim=model.dim,
+        num_layers=model.num_layers + 1,
+        labels=LabelSpace("characters", read.symbols),
+    )
+    own.head.load_state_dict({"classifier.weight": read.weight, "classifier.bias": read.bias})
+    return own
 
 
 def model_of(imported: Imported, registry: Registry) -> SpeechModel:

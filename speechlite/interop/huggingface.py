@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from speechlite.core.errors import CheckpointError
+from speechlite.interop.ctc_heads import read_ctc_head
 from speechlite.interop.imported import Imported
 from speechlite.interop.names import HUGGINGFACE, rename
 from speechlite.interop.options import describe
@@ -56,7 +58,9 @@ _REMEDY = "import a model without it, or train one of ours"
 
 
 def read_huggingface(folder: Path, chosen: Mapping[str, Any] | None = None) -> Imported:
-    """Read a HuBERT, wav2vec 2.0 or WavLM model that transformers wrote, heads left out.
+    """Read a HuBERT, wav2vec 2.0 or WavLM model that transformers wrote.
+
+    Of heads, that of CTC is read, where vocab.json stands beside it.
 
     Args:
         folder: holds config.json and weights; preprocessor_config.json tells whether waveforms
@@ -79,9 +83,15 @@ def read_huggingface(folder: Path, chosen: Mapping[str, Any] | None = None) -> I
         )
     _refuse_unknown(config, folder / "config.json")
     source = f"Hugging Face {family} {folder.name}"
-    named = rename(read_folder(folder), HUGGINGFACE, source=source)
+    tensors = read_folder(folder)
+    named = rename(tensors, HUGGINGFACE, source=source)
     told = {**_told(config, str(family)), **_preprocessing(folder)}
-    return describe(named, told, chosen or {}, source=source)
+    imported = describe(named, told, chosen or {}, source=source)
+    head = read_ctc_head(folder, tensors, config)
+    if head is None:
+        return imported
+    left_out = {kind: count for kind, count in imported.left_out.items() if kind != "lm_head"}
+    return replace(imported, left_out=left_out, head=head)
 
 
 def _refuse_unknown(config: Mapping[str, Any], path: Path) -> None:

@@ -10,7 +10,24 @@ from torch import Tensor
 
 from speechlite.core.model import Edit, ModelSpec
 
-__all__ = ["Imported"]
+__all__ = ["Imported", "ImportedHead"]
+
+
+@dataclass(frozen=True)
+class ImportedHead:
+    """Hold a linear CTC head on the last hidden state.
+
+    Args:
+        weight: (C, D).
+        bias: (C,).
+        symbols: of the classes, the blank first; a space parts words.
+        dropout: probability of dropping an input in training.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    symbols: tuple[str, ...]
+    dropout: float
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,7 @@ class Imported:
         left_out: parameters in the checkpoint that are no part of a model, counted by what they
             are.
         assumed: options that the checkpoint does not tell, with the values taken.
+        head: the CTC head that the model was fine-tuned with; None for none that can be read.
     """
 
     spec: ModelSpec
@@ -33,3 +51,4 @@ class Imported:
     edits: tuple[Edit, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     assumed: Mapping[str, Any] = field(default_factory=dict)
+    head: ImportedHead | None = None

@@ -24,14 +24,19 @@ def copy_recipes(root):
     return root / "egs" / "librispeech"
 
 
-def run_tiny(folder, *arguments):
-    """Run a recipe on the tiny corpus."""
+def run_in(folder, *command):
+    """Run a command of a recipe in its folder."""
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        ["./run.sh", "--size", "tiny", *arguments],
+        command,
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": path},
     )
+
+
+def run_tiny(folder, *arguments):
+    """Run a recipe on the tiny corpus."""
+    return run_in(folder, "./run.sh", "--size", "tiny", *arguments)

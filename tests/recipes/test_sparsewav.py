@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import string
 
 import pytest
-from recipe_runs import copy_recipes, run_tiny
+from recipe_runs import copy_recipes, run_in, run_tiny
 
 FRONTEND = "defaults: [conv_waveform]\nchannels: [4, 4, 8, 8, 8, 8, 8]\nproject_equal: false\n"
 SHORT = "trainer.threads=1 trainer.max_steps={} trainer.validate_every_steps=2"
@@ -49,3 +50,33 @@ def test_recipe_when_run_then_pruned_models_stand_beside_the_dense_one(recipe):
     results = (recipe / "exp/mini/RESULTS.md").read_text()
     for text in ("*57.95*", "Fine-tuning under frozen masks recovers", "OBS loses less"):
         assert text in results
+
+
+@pytest.mark.slow
+def test_published_recogniser_when_imported_then_its_own_head_is_scored(recipe):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        conv_dim=[8] * 7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        vocab_size=29,
+        pad_token_id=0,
+    )
+    transformers.Wav2Vec2ForCTC(config).save_pretrained(recipe / "published")
+    symbols = ["<pad>", "|", "'", *string.ascii_uppercase]
+    vocabulary = {symbol: index for index, symbol in enumerate(symbols)}
+    (recipe / "published" / "vocab.json").write_text(json.dumps(vocabulary))
+    data = run_tiny(recipe, "--stage", "data", "--stop_stage", "data")
+    assert data.returncode == 0, data.stderr[-3000:]
+    options = ["trainer.threads=1", "trainer.max_steps=2", "trainer.validate_every_steps=2"]
+    done = run_in(recipe, "local/published.sh", "published", "mini", *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = (recipe / "exp/published/published/RESULTS.md").read_text()
+    for text in ("*57.95*", "*7.11*", "60 %, fine-tuned"):
+        assert text in results
+    without = run_in(recipe, "local/published.sh")
+    assert (without.returncode, without.stderr.split(":")[0]) == (2, "usage")

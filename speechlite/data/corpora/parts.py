@@ -1,17 +1,19 @@
-"""Take parts of data directories: the utterances of some speakers, or some hours."""
+"""Take parts of data directories: the utterances of some speakers, or a share of the speech."""
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from speechlite.core.errors import DataError
+from speechlite.core.errors import DataError, UsageError
 from speechlite.data.corpora.ctm import read_ctm, write_ctm
 from speechlite.data.corpora.directory import replace_datadir
 from speechlite.data.tables import read_table, write_table
 
-__all__ = ["some_hours", "split_by_speaker"]
+__all__ = ["draw_part", "split_by_speaker"]
 
 
 def split_by_speaker(
@@ -50,48 +52,39 @@ def split_by_speaker(
     return written
 
 
-def some_hours(data_dir: Path, out_dir: Path, *, hours: float, seed: int = 1) -> int:
-    """Draw utterances until they hold some hours of speech.
+def draw_part(data_dir: Path, out_dir: Path, *, share: float, seed: int = 1) -> int:
+    """Draw utterances until they hold a share of the speech.
 
-    Fewer hours of the same directory and seed are a part of more.
+    A smaller share of the same directory and seed is a part of a larger one.
 
     Args:
         data_dir: the directory to draw from.
         out_dir: the directory to write.
-        hours: of speech, to the utterance that reaches them.
+        share: of the seconds of speech, to the utterance that reaches it; above 0, at most 1.
         seed: of the order.
 
     Returns:
         The number of utterances.
 
     Raises:
-        DataError: the directory holds less, or a table is neither by utterance nor by speaker nor
-            by recording.
+        UsageError: there is no such share.
+        DataError: a table is neither by utterance nor by speaker nor by recording.
         EnvironmentProblem: ``out_dir`` cannot be written.
     """
+    if not 0 < share <= 1:
+        raise UsageError(f"share is {share:g}", remedy="choose a share above 0 and at most 1")
     data_dir = Path(data_dir)
     speaker_of = read_table(data_dir / "utt2spk")
     seconds = {key: float(value) for key, value in read_table(data_dir / "utt2dur").items()}
-    held = sum(seconds[key] for key in speaker_of) / 3600
-    if not 0 < hours <= held:
-        raise DataError(
-            f"holds {held:.3g} hours, and {hours:g} are asked for",
-            remedy=f"ask for more than 0 and at most {held:.3g} hours",
-            path=data_dir,
-        )
     order = sorted(speaker_of)
     random.Random(seed).shuffle(order)  # noqa: S311 (no secret)
-    chosen: set[str] = set()
-    total = 0.0
-    for key in order:
-        chosen.add(key)
-        total += seconds[key] / 3600
-        if total >= hours:
-            break
+    held = list(itertools.accumulate(seconds[key] for key in order))
+    count = bisect.bisect_left(held, share * held[-1]) + 1
+    chosen = set(order[:count])
     speakers = {speaker_of[key] for key in chosen}
     with replace_datadir(Path(out_dir)) as folder:
         _write_part(data_dir, folder, utterances=chosen, speakers=speakers)
-    return len(chosen)
+    return count
 
 
 def _groups(

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from make_library import write_audio
 
-from speechlite.core.errors import DataError
+from speechlite.core.errors import DataError, UsageError
 from speechlite.data.corpora.kaldi import prepare_kaldi
-from speechlite.data.corpora.parts import some_hours, split_by_speaker
+from speechlite.data.corpora.parts import draw_part, split_by_speaker
 from speechlite.data.tables import read_table
 from speechlite.data.validation import check_datadir
 
@@ -180,26 +180,28 @@ def many(tmp_path):
     return directory
 
 
-@pytest.mark.parametrize("count", [1, 7, 20])
-def test_hours_when_drawn_reach_what_was_asked_and_pass_every_check(many, tmp_path, count):
-    assert some_hours(many, tmp_path / "part", hours=(count - 0.5) / 3600) == count
+@pytest.mark.parametrize(
+    ("share", "count"), [(0.001, 1), (0.05, 1), (0.33, 7), (0.96, 20), (1, 20)]
+)
+def test_share_when_drawn_is_reached_and_passes_every_check(many, tmp_path, share, count):
+    assert draw_part(many, tmp_path / "part", share=share) == count
     assert check_datadir(tmp_path / "part", audio=True) == []
     assert len(read_table(tmp_path / "part" / "text")) == count
 
 
-def test_fewer_hours_when_drawn_are_part_of_more_and_seeds_differ(many, tmp_path):
-    def drawn(name, hours, seed=1):
-        some_hours(many, tmp_path / name, hours=hours, seed=seed)
+def test_smaller_share_when_drawn_is_part_of_a_larger_one_and_seeds_differ(many, tmp_path):
+    def drawn(name, share, seed=1):
+        draw_part(many, tmp_path / name, share=share, seed=seed)
         return set(read_table(tmp_path / name / "utt2spk"))
 
-    assert drawn("few", 5 / 3600) < drawn("more", 12 / 3600)
-    assert drawn("few", 5 / 3600) != drawn("other", 5 / 3600, seed=2)
+    assert drawn("small", 0.25) < drawn("large", 0.6)
+    assert drawn("small", 0.25) != drawn("other", 0.25, seed=2)
 
 
-@pytest.mark.parametrize("hours", [0.0, -1.0, 1.0, float("nan")])
-def test_hours_when_there_are_no_such_many_are_refused(many, tmp_path, hours):
-    with pytest.raises(DataError, match=r"holds 0.00556 hours, and .* asked for"):
-        some_hours(many, tmp_path / "part", hours=hours)
+@pytest.mark.parametrize("share", [0.0, -1.0, 1.1, float("nan")])
+def test_share_when_there_is_none_such_is_refused(many, tmp_path, share):
+    with pytest.raises(UsageError, match="share is"):
+        draw_part(many, tmp_path / "part", share=share)
     assert not (tmp_path / "part").exists()
 
 

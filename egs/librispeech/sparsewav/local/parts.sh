@@ -3,8 +3,8 @@
 # half and a quarter of the mini corpus.
 set -euo pipefail
 case $1 in
-    full) large=10 small=1 ;;
-    *) large=0.25 small=0.125 ;;
+    full) large=0.1 small=0.01 ;;
+    *) large=0.5 small=0.25 ;;
 esac
-speechlite data subset data/train_clean_100 --out_dir data/train_large_part --hours "$large"
-speechlite data subset data/train_clean_100 --out_dir data/train_small_part --hours "$small"
+speechlite data subset data/train_clean_100 --out_dir data/train_large_part --share "$large"
+speechlite data subset data/train_clean_100 --out_dir data/train_small_part --share "$small"
