@@ -37,6 +37,13 @@ def chosen_groups(model: SpeechModel, parts: Sequence[str]) -> list[PruneGroup]:
         if _PARTS.get(group.name.rpartition(".")[2]) in parts
     ]
     if not any(group.size > 1 for group in groups):
+        # sparse layers and those of few bits say for how many weights they stand
+        changed = [name for name, part in model.named_modules() if hasattr(part, "stands_for")]
+        if changed:
+            raise PlanError(
+                f"{changed[0]} is sparse or of few bits, and has no whole units to prune",
+                remedy="prune widths first, then single weights, then quantise",
+            )
         raise PlanError(
             f"the model declares no units to prune of {list(parts)}",
             remedy="choose an encoder with prune groups, such as transformer or conformer",

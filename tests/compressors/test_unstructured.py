@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from speechlite.compressors.binary import Binary
-from speechlite.compressors.config import BinaryConfig, Int8Config
+from speechlite.compressors.config import BinaryConfig, Int8Config, MagnitudeStructuredConfig
 from speechlite.compressors.int8 import Int8
 from speechlite.compressors.magnitude import Magnitude, Parp
+from speechlite.compressors.magnitude_structured import MagnitudeStructured
 from speechlite.compressors.obs import Obs, Wanda
 from speechlite.compressors.pruning_config import (
     MagnitudeConfig,
@@ -363,6 +364,15 @@ def test_codes_are_not_pruned_and_sparse_layers_get_no_codes_without_a_zero():
     sparse = carried_out(Magnitude(MagnitudeConfig()), model_of())
     with pytest.raises(PlanError, match="has sparse layers, and codes of few bits have no zeros"):
         Binary(BinaryConfig()).prepare(sparse)
+
+
+@pytest.mark.parametrize(
+    "first", [lambda: Magnitude(MagnitudeConfig()), lambda: Int8(Int8Config())]
+)
+def test_widths_are_pruned_before_single_weights_and_codes(first):
+    changed = carried_out(first(), model_of(TRANSFORMER))
+    with pytest.raises(PlanError, match="is sparse or of few bits, .*; prune widths first"):
+        carried_out(MagnitudeStructured(MagnitudeStructuredConfig(target=0.5)), changed)
 
 
 def test_tiles_that_do_not_fit_a_group_are_refused_before_anything_is_heard():

@@ -25,7 +25,7 @@ from speechlite.engine.profile import count_macs, count_parameters
 from speechlite.testing.fixtures import label_space
 
 ENCODERS, COMPRESSORS, HEADS = builtin("encoder"), builtin("compressor"), builtin("head")
-NO_UNITS = r"the model declares no units to prune .*; choose an encoder with prune groups"
+NO_UNITS = r"is sparse or of few bits, and has no whole units to prune; prune widths first"
 REFUSED = {
     ("identity", "depth"): "depth would keep 2 layers of a model that has 0",
     ("identity", "l0_structured"): NO_UNITS,
