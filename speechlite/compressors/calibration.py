@@ -80,7 +80,7 @@ class Heard:
 
     def _features(self, one: Batch) -> Padded:
         here = one.to(next(self.model.parameters()).device)
-        with torch.no_grad():
+        with torch.inference_mode():
             return self.model.extract(here)
 
 

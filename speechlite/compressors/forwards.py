@@ -38,7 +38,7 @@ def hear(
     device = next(model.parameters()).device
     handles = [module.register_forward_pre_hook(watch) for module, watch in watchers.items()]
     try:
-        with torch.no_grad():
+        with torch.inference_mode():
             model.encode(model.extract(batch.to(device)))
     except EnoughError:
         pass
