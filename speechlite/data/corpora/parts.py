@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -113,6 +114,10 @@ def _write_part(data_dir: Path, folder: Path, *, utterances: set[str], speakers:
     known = _all_keys(data_dir)
     for path in sorted(data_dir.iterdir()):
         if not path.is_file() or path.name.startswith((".", "README")):
+            continue
+        if path.name == "phones.txt":
+            # symbols of phone_labels, which stands beside it
+            shutil.copyfile(path, folder / path.name)
             continue
         if path.suffix == ".ctm":
             marks = read_ctm(path)

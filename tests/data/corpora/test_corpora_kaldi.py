@@ -189,6 +189,12 @@ def test_share_when_drawn_is_reached_and_passes_every_check(many, tmp_path, shar
     assert len(read_table(tmp_path / "part" / "text")) == count
 
 
+def test_symbols_of_phone_labels_are_kept_whole(many, tmp_path):
+    (many / "phones.txt").write_text("AA 0\nSIL 1\n")
+    draw_part(many, tmp_path / "part", share=0.5)
+    assert (tmp_path / "part" / "phones.txt").read_text() == "AA 0\nSIL 1\n"
+
+
 def test_smaller_share_when_drawn_is_part_of_a_larger_one_and_seeds_differ(many, tmp_path):
     def drawn(name, share, seed=1):
         draw_part(many, tmp_path / name, share=share, seed=seed)
