@@ -38,7 +38,8 @@ def hear(
     device = next(model.parameters()).device
     handles = [module.register_forward_pre_hook(watch) for module, watch in watchers.items()]
     try:
-        with torch.inference_mode():
+        # not inference mode, in which layers may go ways that no hook sees
+        with torch.no_grad():
             model.encode(model.extract(batch.to(device)))
     except EnoughError:
         pass
@@ -64,10 +65,10 @@ class Forwards:
         self._model = model
         self._layers = [model.get_submodule(name) for name in layers]
         self._depth = -1
-        # inputs of the layer that is pruned now, and of the one before, by utterance
+        # inputs of the layer that is pruned now, and of the one before until they are used, by
+        # utterance
         self._inputs: list[Tensor] | None = None
         self._before: list[Tensor] | None = None
-        self._num_bytes = 0
         # earlier layers whose outputs look like their inputs: they need not be executed
         self._idle: list[nn.Module] = []
 
@@ -83,7 +84,7 @@ class Forwards:
             first: the first utterance.
         """
         self._depth += 1
-        self._before, self._inputs, self._num_bytes = self._inputs, [], 0
+        self._before, self._inputs = self._inputs, []
         if self._before is not None and not self._agree(first):
             self._before = None
 
@@ -106,15 +107,20 @@ class Forwards:
                 hear(self._model, batch, watchers)
         finally:
             handle.remove()
+        if self._before is not None:
+            self._before[number] = self._before[number][:0]
+        # one input an utterance: a layer that is called never or more than once has none to keep
+        if self._inputs is not None and (
+            len(self._inputs) != number + 1 or self._num_bytes() > _KEPT_BYTES
+        ):
+            self._inputs = None
 
     def _keep(self, layer: nn.Module, given: tuple[Any, ...]) -> None:
-        if self._inputs is None or not given or not isinstance(given[0], Tensor):
-            self._inputs = None
-            return
-        self._inputs.append(given[0].detach())
-        self._num_bytes += given[0].numel() * given[0].element_size()
-        if self._num_bytes > _KEPT_BYTES:
-            self._inputs = None
+        if self._inputs is not None and given and isinstance(given[0], Tensor):
+            self._inputs.append(given[0].detach())
+
+    def _num_bytes(self) -> int:
+        return sum(one.nbytes for one in (*(self._inputs or ()), *(self._before or ())))
 
     @contextmanager
     def _started(self, number: int) -> Iterator[None]:
@@ -135,21 +141,23 @@ class Forwards:
     def _agree(self, first: Batch) -> bool:
         layer, earlier = self._layers[self._depth], self._layers[: self._depth - 1]
         heard: list[Tensor] = []
-        idle: list[nn.Module] = []
+        calls: dict[nn.Module, int] = {}
+        idle: set[nn.Module] = set()
 
         def take(_: nn.Module, given: tuple[Any, ...]) -> None:
             heard.append(given[0])
             raise EnoughError
 
         def compare(module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
+            calls[module] = calls.get(module, 0) + 1
             if given and isinstance(made, Tensor) and made.shape == given[0].shape:
-                idle.append(module)
+                idle.add(module)
 
         with ExitStack() as stack:
             for module in earlier:
                 stack.callback(module.register_forward_hook(compare).remove)
             hear(self._model, first, {layer: take})
-        self._idle = idle
+        self._idle = [module for module in idle if calls[module] == 1]
         with self._started(0):
             hear(self._model, first, {layer: take})
         return len(heard) == 2 and torch.equal(*heard)

@@ -16,6 +16,7 @@ from speechlite.compressors.config import StudentConfig
 from speechlite.core.compressor import Compressor
 from speechlite.core.errors import ConfigError, PlanError
 from speechlite.core.model import SpeechModel
+from speechlite.nn.dense_layers import with_dense_layers
 
 __all__ = ["Student"]
 
@@ -166,7 +167,7 @@ def _is_of(value: object, kind: Any) -> bool:
 
 
 def _start_from(teacher: SpeechModel, student: SpeechModel, layers: list[int]) -> None:
-    known: dict[str, Tensor] = teacher.state_dict()
+    known: dict[str, Tensor] = with_dense_layers(teacher).state_dict()
     with torch.no_grad():
         for name, tensor in student.state_dict().items():
             found = _LAYER.fullmatch(name)
@@ -176,5 +177,9 @@ def _start_from(teacher: SpeechModel, student: SpeechModel, layers: list[int]) -
                 if depth >= len(layers):
                     continue
                 source = f"encoder.layers.{layers[depth]}.{found[2]}"
-            if source in known and known[source].shape == tensor.shape:
+            # codes of few bits are no weights
+            if source in known and (known[source].shape, known[source].dtype) == (
+                tensor.shape,
+                tensor.dtype,
+            ):
                 tensor.copy_(known[source])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -56,7 +57,11 @@ class Unstructured(Compressor):
         """
         where = {"parts": self.config.parts, "keep": self.config.keep}
         sparse = find_leaves(model, _SPARSE, **where)
-        normed = find_leaves(model, (ConvolutionalPositions,), **where)
+        normed = [
+            name
+            for name in find_leaves(model, (ConvolutionalPositions,), **where)
+            if not any(re.search(kept, f"{name}.convolution") for kept in self.config.keep)
+        ]
         prepared = with_leaves(
             model,
             [*sparse, *normed],
@@ -131,6 +136,7 @@ class Unstructured(Compressor):
                     f"which has {dense.weight.numel()}",
                     remedy="use the plan with the model that it was made for",
                 )
+            _refuse_overflow(dense.weight, name, dtype)
             left = smallest_pruned(dense.weight, pruned[name], pattern) * dense.weight.detach()
             surplus = dense.weight.numel() - kept[name]
             return sparse_of(dense, smallest_pruned(left, surplus, "unstructured"), dtype=dtype)
@@ -209,6 +215,15 @@ class Unstructured(Compressor):
         rows, cross, columns = self.config.pattern.partition("x")
         tile = int(rows) * int(columns) if cross else 1
         return {name: count // tile * tile for name, count in counts.items()}
+
+
+def _refuse_overflow(weight: Tensor, name: str, dtype: torch.dtype) -> None:
+    largest = float(weight.detach().abs().max())
+    if dtype == torch.float16 and not largest <= torch.finfo(dtype).max:
+        raise PlanError(
+            f"{name} has a weight of {largest:g}, beyond the largest of float16",
+            remedy="set compressor.values=float32",
+        )
 
 
 def _folded(model: SpeechModel, names: Iterable[str]) -> SpeechModel:

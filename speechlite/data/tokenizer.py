@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -19,10 +19,19 @@ class CharacterTokenizer:
 
     Args:
         symbols: the symbol of each label, the blank first.
+        of_head: whether they are those of a head that was trained before: texts take its case,
+            where its letters have only one.
     """
 
-    def __init__(self, symbols: tuple[str, ...]) -> None:
+    def __init__(self, symbols: tuple[str, ...], *, of_head: bool = False) -> None:
         self.symbols = symbols
+        self._source = "the model's head" if of_head else "the training text"
+        letters = "".join(symbol for symbol in symbols if len(symbol) == 1)
+        self._fold: Callable[[str], str] = str
+        if of_head and letters.isupper():
+            self._fold = str.upper
+        elif of_head and letters.islower():
+            self._fold = str.lower
         self._label_of = {symbol: label for label, symbol in enumerate(symbols)}
 
     @classmethod
@@ -51,10 +60,11 @@ class CharacterTokenizer:
         Raises:
             DataError: if a character is not in the inventory.
         """
+        text = self._fold(text)
         unknown = sorted(set(text) - set(self._label_of))
         if unknown:
             raise DataError(
-                f"utterance {utterance} has characters {unknown} that the training text lacks",
+                f"utterance {utterance} has characters {unknown} that {self._source} lacks",
                 remedy="normalise the transcripts, or add training text that has them",
             )
         return np.array([self._label_of[character] for character in text], dtype=np.int64)

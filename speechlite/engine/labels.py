@@ -106,7 +106,7 @@ def _characters(
 ) -> tuple[LabelSpace, dict[str, np.ndarray]]:
     texts = _texts(splits)
     if known is not None and known.stream == "characters":
-        tokenizer = CharacterTokenizer(known.symbols)
+        tokenizer = CharacterTokenizer(known.symbols, of_head=True)
     else:
         own = (texts[name] for name in splits["train"].utterances)
         tokenizer = CharacterTokenizer.from_texts(own)

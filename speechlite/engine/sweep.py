@@ -195,7 +195,8 @@ class Sweep:
         data = [Path(name) for name in task.train + task.dev + task.test + task.label_files]
         files = [task.symbols, task.subword_model, *getattr(job.config.head.options, "files", ())]
         data += [Path(name) for name in files if name]
-        rows = [asdict(row) for row in item.rows]
+        told = [asdict(row) for row in item.rows]
+        rows = [{key: value for key, value in row.items() if value is not None} for row in told]
         stamp = Stamp.of({**to_mapping(job.config), "rows": rows}, [source, *data])
         with own_directory(directory):
             reason = stamp.reason_to_run(directory)

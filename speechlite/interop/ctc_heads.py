@@ -12,70 +12,69 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speechlite.core.errors import CheckpointError
 from speechlite.interop.imported import ImportedHead
 from speechlite.interop.weights import read_json
 
 __all__ = ["read_ctc_head"]
 
 _BLANK = "<blank>"
-_REMEDY = "repair vocab.json, or remove it to import the model without its head"
 
 
 def read_ctc_head(
     folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]
-) -> ImportedHead | None:
+) -> tuple[ImportedHead | None, str]:
     """Read the head that a model was fine-tuned with.
 
     Args:
-        folder: holds vocab.json, and perhaps added_tokens.json and tokenizer_config.json.
+        folder: may hold vocab.json, added_tokens.json and tokenizer_config.json.
         tensors: what the folder holds, by the names of transformers.
         config: its config.json.
 
     Returns:
-        The head; None where there is no linear layer or nothing tells its symbols.
+        The head, and an empty text; or None, and why a linear layer that is there cannot be one.
 
     Raises:
-        CheckpointError: if the symbols are not those of the layer.
+        CheckpointError: if a file is damaged.
     """
     weight_CD, bias_C = tensors.get("lm_head.weight"), tensors.get("lm_head.bias")
-    path = folder / "vocab.json"
-    if weight_CD is None or bias_C is None or not path.is_file():
-        return None
-    symbols = _symbols(folder, len(weight_CD))
+    if weight_CD is None or not (folder / "vocab.json").is_file():
+        return None, ""
+    if weight_CD.dim() != 2 or bias_C is None or bias_C.shape != weight_CD.shape[:1]:
+        return None, "its weights and biases do not fit"
+    symbols, why = _symbols(folder, len(weight_CD))
+    if symbols is None:
+        return None, why
     blank = config.get("pad_token_id", 0)
     if type(blank) is not int or not 0 <= blank < len(symbols):
-        raise CheckpointError(
-            f"pad_token_id is {blank!r}, expected one of {len(symbols)} symbols",
-            remedy="set the id of the CTC blank",
-            path=folder / "config.json",
-        )
+        return None, f"pad_token_id is {blank!r}"
+    dropout = config.get("final_dropout") or 0.0
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        return None, f"final_dropout is {dropout!r}"
     # ours have the blank first
     order = [blank, *(index for index in range(len(symbols)) if index != blank)]
     rows = torch.tensor(order)
     named = (_BLANK, *(symbols[index] for index in order[1:]))
-    dropout = float(config.get("final_dropout", 0.0))
-    return ImportedHead(weight_CD[rows], bias_C[rows], named, dropout)
+    return ImportedHead(weight_CD[rows], bias_C[rows], named, float(dropout)), ""
 
 
-def _symbols(folder: Path, num_classes: int) -> list[str]:
-    path = folder / "vocab.json"
-    ids = dict(read_json(path))
+def _symbols(folder: Path, num_classes: int) -> tuple[list[str] | None, str]:
+    ids = dict(read_json(folder / "vocab.json"))
     if (folder / "added_tokens.json").is_file():
         ids |= read_json(folder / "added_tokens.json")
-    mark = "|"
+    mark: Any = "|"
     if (folder / "tokenizer_config.json").is_file():
         mark = read_json(folder / "tokenizer_config.json").get("word_delimiter_token", mark)
-    symbol_of = {index: symbol for symbol, index in ids.items() if type(index) is int}
-    if sorted(symbol_of) != list(range(num_classes)) or len(ids) != num_classes:
-        raise CheckpointError(
-            f"has {len(ids)} symbols, expected one for each id from 0 to {num_classes - 1}",
-            remedy=_REMEDY,
-            path=path,
-        )
-    if mark != " " and " " in ids:
-        raise CheckpointError(
-            f"has a space beside {mark!r}, which parts words", remedy=_REMEDY, path=path
-        )
-    symbols = [symbol_of[index] for index in range(num_classes)]
-    return [" " if symbol == mark else symbol for symbol in symbols]
+    if isinstance(mark, Mapping):
+        mark = mark.get("content")
+    # symbols beyond the layer are never predicted
+    known = {
+        index: symbol
+        for symbol, index in ids.items()
+        if type(index) is int and 0 <= index < num_classes
+    }
+    if len(known) != num_classes:
+        return None, f"vocab.json names {len(known)} of its {num_classes} classes"
+    symbols = [" " if known[index] == mark else known[index] for index in range(num_classes)]
+    if symbols.count(" ") != 1 or len(set(symbols)) != num_classes or _BLANK in symbols:
+        return None, f"vocab.json has no single mark of words, {mark!r}, beside other symbols"
+    return symbols, ""

@@ -87,10 +87,12 @@ def read_huggingface(folder: Path, chosen: Mapping[str, Any] | None = None) -> I
     named = rename(tensors, HUGGINGFACE, source=source)
     told = {**_told(config, str(family)), **_preprocessing(folder)}
     imported = describe(named, told, chosen or {}, source=source)
-    head = read_ctc_head(folder, tensors, config)
-    if head is None:
-        return imported
-    left_out = {kind: count for kind, count in imported.left_out.items() if kind != "lm_head"}
+    head, why = read_ctc_head(folder, tensors, config)
+    left_out = dict(imported.left_out)
+    if head is not None:
+        del left_out["lm_head"]
+    elif why:
+        left_out[f"lm_head ({why})"] = left_out.pop("lm_head")
     return replace(imported, left_out=left_out, head=head)
 
 

@@ -17,7 +17,7 @@ from speechlite.interop.names import name_in_huggingface
 from speechlite.interop.options import options_from_shapes
 from speechlite.nn.dense_layers import with_dense_layers
 from speechlite.nn.normalization import MaskedInstanceNorm, SelectiveLayerNorm
-from speechlite.nn.positional import ConvolutionalPositions, FoldedPositions
+from speechlite.nn.positional import ConvolutionalPositions
 from speechlite.nn.relative_bias import BiasGate
 
 __all__ = ["write_huggingface"]
@@ -47,7 +47,7 @@ def write_huggingface(model: SpeechModel, folder: Path, *, family: str | None = 
     Raises:
         CheckpointError: if transformers has no such model.
     """
-    model = _with_norms(with_dense_layers(model))
+    model = with_dense_layers(model)
     options = _options(model)
     family = family or ("wavlm" if options["encoder.relative_bias"] else "hubert")
     _refuse_family(family, options)
@@ -75,14 +75,6 @@ def write_huggingface(model: SpeechModel, folder: Path, *, family: str | None = 
         "sampling_rate": options["frontend.sample_rate"],
     }
     _write_json(folder / "preprocessor_config.json", preprocessing)
-
-
-def _with_norms(model: SpeechModel) -> SpeechModel:
-    for name, part in list(model.named_modules()):
-        if isinstance(part, FoldedPositions) and type(part.convolution) is nn.Conv1d:
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, part.normed())
-    return model
 
 
 def _refused(why: str) -> CheckpointError:

@@ -6,6 +6,8 @@ from torch import nn
 
 from speechlite.compressors import forwards as module
 from speechlite.compressors.forwards import EnoughError, Forwards, hear
+from speechlite.compressors.obs import Obs
+from speechlite.compressors.pruning_config import ObsConfig
 from speechlite.core.model import ModelSpec
 from speechlite.core.types import Batch
 from speechlite.engine.build import build_model
@@ -102,6 +104,46 @@ def test_encoder_that_adds_earlier_states_later_is_executed_whole():
     model = model_of("squeezeformer", kernel_size=3, reduce_after=1, recover_after=3)
     late, _ = layers_pruned_in_turn(model)
     assert late == [False, True, True, False]
+
+
+@pytest.mark.parametrize("keep", [[], ["pointwise", "recovery"]])
+def test_layers_that_are_executed_twice_are_pruned_as_by_whole_forwards(keep, monkeypatch):
+    options = {"share_parameters": True, "reduce_after": 1, "recover_after": 3, "kernel_size": 3}
+    config = ObsConfig(sparsity=0.5, parts=["encoder"], keep=keep)
+
+    def weights():
+        compressor = Obs(config)
+        prepared = compressor.prepare(model_of("squeezeformer", **options))
+        compressor.calibrate(prepared, utterances())
+        return list(prepared.state_dict().values())
+
+    late = weights()
+    monkeypatch.setattr(Forwards, "_agree", lambda *_: False)
+    assert all(map(torch.equal, late, weights()))
+
+
+def test_module_that_is_never_called_has_no_inputs_to_keep():
+    model = model_of("transformer")
+    forwards = Forwards(model, ["encoder.layers", "encoder.layers.1"])
+    for _ in range(2):
+        forwards.advance(utterances()[0])
+        heard_by(model, model.encoder.layers[1], forwards.hear)
+    assert not forwards.begin_late
+
+
+def test_no_more_than_the_inputs_of_one_layer_are_kept():
+    model = model_of("transformer")
+    forwards, most = Forwards(model, LAYERS), []
+    for name in LAYERS:
+        forwards.advance(utterances()[0])
+        for number, one in enumerate(utterances()):
+            forwards.hear(number, one, {model.get_submodule(name): stop})
+            most.append(forwards._num_bytes())
+    assert max(most) == most[-1]
+
+
+def stop(*_):
+    raise EnoughError
 
 
 def test_inputs_beyond_the_memory_are_not_kept(monkeypatch):

@@ -31,3 +31,18 @@ def test_encode_of_characters_that_are_unknown_is_an_error():
     tokenizer = CharacterTokenizer.from_texts(["AB"])
     with pytest.raises(DataError, match=r"utterance u7 has characters \['X', 'Z'\] that the train"):
         tokenizer.encode("ZAX", utterance="u7")
+
+
+@pytest.mark.parametrize(("letters", "text"), [("ab'", "A B'a"), ("AB'", "a b'A")])
+def test_head_of_one_case_hears_texts_of_the_other(letters, text):
+    symbols = ("<blank>", " ", *letters)
+    tokenizer = CharacterTokenizer(symbols, of_head=True)
+    labels = tokenizer.encode(text, utterance="u")
+    assert "".join(symbols[label] for label in labels) in (text.lower(), text.upper())
+    with pytest.raises(DataError, match=r"has characters \['[zZ]'\] that the model's head lacks"):
+        tokenizer.encode("z", utterance="u")
+
+
+def test_head_of_both_cases_tells_them_apart():
+    tokenizer = CharacterTokenizer(("<blank>", "a", "A"), of_head=True)
+    assert tokenizer.encode("aA", utterance="u").tolist() == [1, 2]

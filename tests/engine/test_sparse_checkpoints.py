@@ -6,9 +6,11 @@ import torch
 from speechlite.config.compose import from_mapping
 from speechlite.core.errors import PlanError
 from speechlite.core.model import Edit, ModelSpec
-from speechlite.engine.build import build_model, replay_edits
+from speechlite.core.types import Batch
+from speechlite.engine.build import build_compressor, build_model, replay_edits
 from speechlite.engine.checkpoint import load_model, save_model
 from speechlite.engine.compress import compress
+from speechlite.nn.dense_layers import with_dense_layers
 from speechlite.nn.positional import ConvolutionalPositions, FoldedPositions
 from speechlite.nn.sparse import SparseConv1d
 from speechlite.testing.fixtures import waves
@@ -101,6 +103,44 @@ def test_pruning_folds_the_norm_of_positions(model, registry):
         before.convolution.weight.mul_(positions.convolution.weight.kept())
         torch.testing.assert_close(positions(frames), before(frames), rtol=0, atol=1e-5)
         torch.testing.assert_close(before.normed()(frames), before(frames), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kept", ["convolution", "positions", r"positions\.conv", "positions$"])
+def test_positions_that_are_kept_are_stored_as_they_were(model, registry, tmp_path, kept):
+    sparse = pruned(model, registry, parts=["encoder"], keep=[kept])
+    assert isinstance(sparse.encoder.positions, ConvolutionalPositions)
+    save_model(sparse, tmp_path / "model")
+    assert all(map(torch.equal, heard(load_model(tmp_path / "model", registry)), heard(sparse)))
+
+
+def test_weight_beyond_float16_is_refused(model, registry):
+    with torch.no_grad():
+        model.encoder.layers[0].feedforward.expand.weight[0, 0] = 1e6
+    with pytest.raises(PlanError, match="expand has a weight of 1e.06, beyond .* float16"):
+        pruned(model, registry, values="float16")
+    pruned(model, registry)
+
+
+@pytest.mark.parametrize("name", ["obs", "wanda"])
+def test_waveform_frontend_is_pruned_by_what_it_hears(model, registry, name):
+    options = {"name": name, "sparsity": 0.5, "parts": ["frontend", "encoder.positions"]}
+    compressor = build_compressor(from_mapping("compressor", options, registry), registry)
+    prepared = compressor.prepare(model)
+    compressor.calibrate(prepared, [Batch(ids=("a", "b", "c"), waves=waves())])
+    done = compressor.restructure(prepared, compressor.plan(prepared))
+    layers = done.frontend.stack.layers
+    assert all(layer.convolution.weight.zeros for layer in layers)
+    assert done.encoder.positions.convolution.weight.zeros
+
+
+def test_student_of_a_pruned_teacher_starts_from_its_weights(model, registry):
+    teacher = pruned(model, registry, **EVERYTHING)
+    options = {"name": "student", "encoder": {"layers": 2}}
+    student = build_compressor(from_mapping("compressor", options, registry), registry)
+    made, dense = student.prepare(teacher), with_dense_layers(teacher)
+    assert torch.equal(made.encoder.positions.direction, dense.encoder.positions.direction)
+    first = made.encoder.layers[0].feedforward.expand.weight
+    assert torch.equal(first, dense.encoder.layers[0].feedforward.expand.weight)
 
 
 def test_positions_without_any_weight_at_a_place_are_finite(model):

@@ -11,6 +11,7 @@ from speechlite.core.errors import CheckpointError
 from speechlite.engine.checkpoint import load_model
 from speechlite.engine.head_files import load_head
 from speechlite.engine.importing import import_checkpoint
+from speechlite.interop.ctc_heads import read_ctc_head
 
 SYMBOLS = ["<pad>", "<s>", "</s>", "<unk>", "|", "E", "T", "'"]
 
@@ -94,27 +95,48 @@ def test_model_without_symbols_is_imported_alone(fine_tuned, registry, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("symbols", "pad", "message"),
+    ("symbols", "told", "why"),
     [
-        (SYMBOLS[:-1], 0, "has 7 symbols, expected one for each id from 0 to 7"),
-        ([*SYMBOLS[:-1], " "], 0, "has a space beside"),
-        (SYMBOLS, 8, "pad_token_id is 8"),
-        (SYMBOLS, None, "pad_token_id is None"),
+        (SYMBOLS[:-1], {}, "vocab.json names 7 of its 8 classes"),
+        ([*SYMBOLS[:-1], " "], {}, "vocab.json has no single mark of words"),
+        ([*SYMBOLS[:-1], "<blank>"], {}, "vocab.json has no single mark of words"),
+        (SYMBOLS, {"pad_token_id": 8}, "pad_token_id is 8"),
+        (SYMBOLS, {"pad_token_id": None}, "pad_token_id is None"),
+        (SYMBOLS, {"final_dropout": 1.0}, "final_dropout is 1.0"),
     ],
 )
-def test_symbols_that_do_not_fit_are_refused_and_nothing_is_written(
-    symbols, pad, message, fine_tuned, registry, tmp_path
+def test_head_that_cannot_be_read_is_left_out_with_the_reason(
+    symbols, told, why, fine_tuned, registry, tmp_path
 ):
-    theirs = fine_tuned()
-    write(theirs, tmp_path / "theirs", symbols)
+    write(fine_tuned(), tmp_path / "theirs", symbols)
     path = tmp_path / "theirs" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": pad}))
-    with pytest.raises(CheckpointError, match=message):
-        import_checkpoint(str(tmp_path / "theirs"), tmp_path / "ours", registry)
-    assert not (tmp_path / "ours").exists()
+    path.write_text(json.dumps(json.loads(path.read_text()) | told))
+    _, imported = import_checkpoint(str(tmp_path / "theirs"), tmp_path / "ours", registry)
+    ((kind, count),) = [item for item in imported.left_out.items() if "lm_head" in item[0]]
+    assert why in kind
+    assert count == 8 * 33
+    assert load_head(tmp_path / "ours", registry) is None
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"a": "b"}'])
+def test_layer_whose_biases_do_not_fit_is_left_out(fine_tuned, tmp_path):
+    write(fine_tuned(), tmp_path)
+    tensors = {"lm_head.weight": torch.zeros(8, 32), "lm_head.bias": torch.zeros(9)}
+    head, why = read_ctc_head(tmp_path, tensors, {})
+    assert (head, why) == (None, "its weights and biases do not fit")
+
+
+def test_symbols_beyond_the_layer_and_marks_as_objects_are_read(fine_tuned, registry, tmp_path):
+    others = {
+        "added_tokens": {"<s2>": 8, "</s2>": 9},
+        "tokenizer_config": {"word_delimiter_token": {"content": "|"}},
+    }
+    write(fine_tuned(), tmp_path / "theirs", **others)
+    import_checkpoint(str(tmp_path / "theirs"), tmp_path / "ours", registry)
+    own = load_head(tmp_path / "ours", registry)
+    assert own.labels.symbols == ("<blank>", *SYMBOLS[1:4], " ", *SYMBOLS[5:])
+
+
+@pytest.mark.parametrize("content", ["[]", "{"])
 def test_damaged_symbols_are_refused(content, fine_tuned, registry, tmp_path):
     write(fine_tuned(), tmp_path / "theirs")
     (tmp_path / "theirs" / "vocab.json").write_text(content)

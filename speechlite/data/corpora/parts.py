@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 import random
 import shutil
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ def split_by_speaker(
         The directories: train, dev if any, test.
 
     Raises:
+        UsageError: a part would take the place of ``data_dir``.
         DataError: a speaker is unknown or stands in both sets, a set would be empty, or a table
             is neither by utterance nor by speaker nor by recording.
         EnvironmentProblem: ``out_dir`` cannot be written.
@@ -46,6 +48,7 @@ def split_by_speaker(
     written = []
     for name, speakers in groups.items():
         directory = Path(out_dir) / name
+        _refuse_same(data_dir, directory)
         utterances = {utt for utt, speaker in speaker_of.items() if speaker in speakers}
         with replace_datadir(directory) as folder:
             _write_part(data_dir, folder, utterances=utterances, speakers=speakers)
@@ -68,16 +71,18 @@ def draw_part(data_dir: Path, out_dir: Path, *, share: float, seed: int = 1) -> 
         The number of utterances.
 
     Raises:
-        UsageError: there is no such share.
-        DataError: a table is neither by utterance nor by speaker nor by recording.
+        UsageError: there is no such share, or ``out_dir`` is the directory to draw from.
+        DataError: a length is missing or no number, or a table is neither by utterance nor by
+            speaker nor by recording.
         EnvironmentProblem: ``out_dir`` cannot be written.
     """
     if not 0 < share <= 1:
         raise UsageError(f"share is {share:g}", remedy="choose a share above 0 and at most 1")
     data_dir = Path(data_dir)
+    _refuse_same(data_dir, Path(out_dir))
     speaker_of = read_table(data_dir / "utt2spk")
-    seconds = {key: float(value) for key, value in read_table(data_dir / "utt2dur").items()}
     order = sorted(speaker_of)
+    seconds = _seconds(data_dir / "utt2dur", order)
     random.Random(seed).shuffle(order)  # noqa: S311 (no secret)
     held = list(itertools.accumulate(seconds[key] for key in order))
     count = bisect.bisect_left(held, share * held[-1]) + 1
@@ -86,6 +91,31 @@ def draw_part(data_dir: Path, out_dir: Path, *, share: float, seed: int = 1) -> 
     with replace_datadir(Path(out_dir)) as folder:
         _write_part(data_dir, folder, utterances=chosen, speakers=speakers)
     return count
+
+
+def _refuse_same(data_dir: Path, directory: Path) -> None:
+    if data_dir.resolve() == directory.resolve():
+        raise UsageError(
+            f"{directory} would take the place of the directory that it is a part of",
+            remedy="write to another directory",
+        )
+
+
+def _seconds(path: Path, utterances: Sequence[str]) -> dict[str, float]:
+    lengths = read_table(path)
+    seconds: dict[str, float] = {}
+    for key in utterances:
+        try:
+            seconds[key] = float(lengths[key])
+        except (KeyError, ValueError):
+            seconds[key] = math.nan
+        if not 0 < seconds[key] < math.inf:
+            raise DataError(
+                f"utterance {key} has the length {lengths.get(key)!r}, expected seconds",
+                remedy="prepare the directory again: speechlite data prepare --corpus kaldi",
+                path=path,
+            )
+    return seconds
 
 
 def _groups(
@@ -134,7 +164,8 @@ def _write_part(data_dir: Path, folder: Path, *, utterances: set[str], speakers:
         rows = {key: row for key, row in rows.items() if key in keys}
         if path.name == "spk2utt":
             rows = {key: _words_in(row, utterances) for key, row in rows.items()}
-        write_table(folder / path.name, rows)
+        if rows:
+            write_table(folder / path.name, rows)
 
 
 def _words_in(row: str, allowed: set[str]) -> str:

@@ -204,6 +204,36 @@ def test_smaller_share_when_drawn_is_part_of_a_larger_one_and_seeds_differ(many,
     assert drawn("small", 0.25) != drawn("other", 0.25, seed=2)
 
 
+def test_part_that_would_take_the_place_of_its_source_is_refused(many, tmp_path):
+    before = read_table(many / "utt2spk")
+    with pytest.raises(UsageError, match="would take the place of the directory"):
+        draw_part(many, many / ".." / many.name, share=0.5)
+    with pytest.raises(UsageError, match="would take the place of the directory"):
+        split_by_speaker(many, many.parent, test_speakers=["ann"], dev_speakers=[])
+    assert read_table(many / "utt2spk") == before
+
+
+@pytest.mark.parametrize("length", ["long", "nan", "-1", None])
+def test_length_that_is_none_is_refused(many, tmp_path, length):
+    lengths = read_table(many / "utt2dur")
+    lengths["bob-3"] = length
+    rows = [f"{key} {value}\n" for key, value in lengths.items() if value is not None]
+    (many / "utt2dur").write_text("".join(rows))
+    with pytest.raises(DataError, match=r"utt2dur: utterance bob-3 has the length"):
+        draw_part(many, tmp_path / "part", share=0.5)
+    assert not (tmp_path / "part").exists()
+
+
+def test_table_of_no_drawn_utterance_is_left_out(many, tmp_path):
+    first = next(iter(read_table(many / "utt2spk")))
+    assert draw_part(many, tmp_path / "one", share=0.01) == 1
+    (drawn,) = read_table(tmp_path / "one" / "utt2spk")
+    other = first if first != drawn else "bob-9"
+    (many / "text").write_text(f"{other} ONE\n")
+    draw_part(many, tmp_path / "part", share=0.01)
+    assert not (tmp_path / "part" / "text").exists()
+
+
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.1, float("nan")])
 def test_share_when_there_is_none_such_is_refused(many, tmp_path, share):
     with pytest.raises(UsageError, match="share is"):
