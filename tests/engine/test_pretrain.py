@@ -286,8 +286,9 @@ SHARED = ("encoder.share_parameters=true", "encoder.random_depth=[1,3]")
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [
-        (("encoder.random_depth=[1,3]", "trainer.accumulate=2"), 1e-6),
-        (SHARED, 1e-6),
+        # sums over a batch are rounded in another order where it is parted
+        (("encoder.random_depth=[1,3]", "trainer.accumulate=2"), 5e-6),
+        (SHARED, 5e-6),
         ((*SHARED, "trainer.precision=bf16-mixed"), 1e-2),
     ],
 )
