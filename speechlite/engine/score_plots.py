@@ -85,7 +85,7 @@ def score_lines(block: Block, *, x: str = "nonzero") -> str:
         cause = f"no row of a line has both {x!r} and a score"
         raise DataError(cause, remedy="profile and evaluate the models first")
     cost, score = found
-    with canvas((WIDTH, 4.6)) as (figure, axes):
+    with canvas((WIDTH, 5.4)) as (figure, axes):
         axis = axes.flat[0]
         for index, (name, points) in enumerate(lines.items()):
             bars = [_whiskers(cell) or [[0.0], [0.0]] for _, cell in points]
