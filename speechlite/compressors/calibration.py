@@ -80,7 +80,7 @@ class Heard:
 
     def _features(self, one: Batch) -> Padded:
         here = one.to(next(self.model.parameters()).device)
-        with torch.inference_mode():
+        with torch.no_grad():
             return self.model.extract(here)
 
 
