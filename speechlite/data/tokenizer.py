@@ -26,6 +26,9 @@ class CharacterTokenizer:
     def __init__(self, symbols: tuple[str, ...], *, of_head: bool = False) -> None:
         self.symbols = symbols
         self._source = "the model's head" if of_head else "the training text"
+        self._remedy = (
+            "fine-tune a head that has them" if of_head else "add training text that has them"
+        )
         letters = "".join(symbol for symbol in symbols if len(symbol) == 1)
         self._fold: Callable[[str], str] = str
         if of_head and letters.isupper():
@@ -65,6 +68,6 @@ class CharacterTokenizer:
         if unknown:
             raise DataError(
                 f"utterance {utterance} has characters {unknown} that {self._source} lacks",
-                remedy="normalise the transcripts, or add training text that has them",
+                remedy=f"normalise the transcripts, or {self._remedy}",
             )
         return np.array([self._label_of[character] for character in text], dtype=np.int64)

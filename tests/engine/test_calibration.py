@@ -300,7 +300,7 @@ def test_own_head_of_other_characters_is_refused(tuned, registry, speech, tmp_pa
     config = evaluation(
         registry, speech, "head.layer=last", "training.own_head=true", f"task.train=[{other}]"
     )
-    with pytest.raises(DataError, match=r"has characters \['Q'\] that the training text lacks"):
+    with pytest.raises(DataError, match=r"has characters \['Q'\] that the model's head lacks"):
         evaluate(config, load_model(tuned, registry), registry, own=load_head(tuned, registry))
 
 
