@@ -232,7 +232,9 @@ def test_pretrain_on_units_on_two_processes_ends_with_the_weights_of_one(
     assert done.returncode == 0, done.stderr
     one, two = (load_file(tmp_path / n / "model" / "model.safetensors") for n in "12")
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5)
+        # sums over a batch are rounded in another order where it is parted; before a batch norm
+        # nothing else moves a bias
+        torch.testing.assert_close(two[name], value, rtol=0, atol=3e-5)
 
 
 def test_pretrain_on_other_units_runs_again(hubert, registry, units, tmp_path, capfd):
