@@ -69,6 +69,7 @@ class Forwards:
         # utterance
         self._inputs: list[Tensor] | None = None
         self._before: list[Tensor] | None = None
+        self._num_bytes = 0
         # earlier layers whose outputs look like their inputs: they need not be executed
         self._idle: list[nn.Module] = []
 
@@ -87,6 +88,8 @@ class Forwards:
         self._before, self._inputs = self._inputs, []
         if self._before is not None and not self._agree(first):
             self._before = None
+        if self._before is None:
+            self._num_bytes = 0
 
     def hear(
         self,
@@ -108,19 +111,20 @@ class Forwards:
         finally:
             handle.remove()
         if self._before is not None:
-            self._before[number] = self._before[number][:0]
+            self._num_bytes -= self._before[number].nbytes
+            # no slice, which would hold on to the whole
+            self._before[number] = self._before[number].new_empty(0)
         # one input an utterance: a layer that is called never or more than once has none to keep
         if self._inputs is not None and (
-            len(self._inputs) != number + 1 or self._num_bytes() > _KEPT_BYTES
+            len(self._inputs) != number + 1 or self._num_bytes > _KEPT_BYTES
         ):
+            self._num_bytes -= sum(one.nbytes for one in self._inputs)
             self._inputs = None
 
     def _keep(self, layer: nn.Module, given: tuple[Any, ...]) -> None:
         if self._inputs is not None and given and isinstance(given[0], Tensor):
             self._inputs.append(given[0].detach())
-
-    def _num_bytes(self) -> int:
-        return sum(one.nbytes for one in (*(self._inputs or ()), *(self._before or ())))
+            self._num_bytes += given[0].nbytes
 
     @contextmanager
     def _started(self, number: int) -> Iterator[None]:

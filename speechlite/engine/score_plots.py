@@ -104,9 +104,7 @@ def score_lines(block: Block, *, x: str = "nonzero") -> str:
             if value is not None:
                 colour = COLOURS[index % len(COLOURS)]
                 axis.axhline(value, color=colour, linestyle=":", label=clean(row.name))
-        column = block.columns[cost]
-        unit = f" [{column.unit}]" if column.unit else ""
-        axis.set(xlabel=column.title + unit, ylabel=score_label(block.columns[score]))
+        _name_axes(axis, block, cost, score)
         legend_below(figure, axis)
         return svg_text(figure)
 
@@ -122,9 +120,11 @@ def line_points(block: Block, x: str) -> dict[str, list[tuple[float, Cell]]]:
         By the names of lines, costs with scores; rows without both are left out.
     """
     found = _both(block, x, None)
+    if found is None:
+        return {}
+    cost, score = found
     lines: dict[str, list[tuple[float, Cell]]] = {}
-    for row in block.rows if found is not None else ():
-        cost, score = found or (0, 0)
+    for row in block.rows:
         spent, cell = row.cells[cost].value, row.cells[score]
         if row.line and spent is not None and cell.value is not None:
             lines.setdefault(row.line, []).append((spent, cell))
@@ -168,11 +168,15 @@ def _draw_front(axis: Axes, block: Block, cost: int, score: int) -> None:
             on_front.append((spent, value))
     axis.plot(*zip(*sorted(on_front), strict=True), color=_GREY, linewidth=1, zorder=0)
     axis.margins(x=0.1, y=0.1)
+    _name_axes(axis, block, cost, score)
+    axis.set_title(clean(block.title), fontsize=11, loc="left")
+    axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=9)
+
+
+def _name_axes(axis: Axes, block: Block, cost: int, score: int) -> None:
     column = block.columns[cost]
     unit = f" [{column.unit}]" if column.unit else ""
     axis.set(xlabel=column.title + unit, ylabel=score_label(block.columns[score]))
-    axis.set_title(clean(block.title), fontsize=11, loc="left")
-    axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=9)
 
 
 def _draw_point(

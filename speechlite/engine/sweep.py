@@ -322,9 +322,8 @@ def compression_cost(directories: Sequence[Path]) -> dict[str, Any]:
     """
     if not directories:
         return {"why": "the model was not compressed"}
-    has_facts = [(path / "training.json").is_file() for path in directories]
     facts = [
-        training_cost(path) if has else {} for path, has in zip(directories, has_facts, strict=True)
+        training_cost(path) if (path / "training.json").is_file() else {} for path in directories
     ]
     found: dict[str, Any] = {
         name: sum(fact.get(name) or 0 for fact in facts)

@@ -138,7 +138,7 @@ def test_no_more_than_the_inputs_of_one_layer_are_kept():
         forwards.advance(utterances()[0])
         for number, one in enumerate(utterances()):
             forwards.hear(number, one, {model.get_submodule(name): stop})
-            most.append(forwards._num_bytes())
+            most.append(forwards._num_bytes)
     assert max(most) == most[-1]
 
 
